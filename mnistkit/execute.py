@@ -1,0 +1,226 @@
+"""papermill executes the chapters; what they found is published as one page."""
+
+import contextlib
+import json
+import os
+import sys
+import tempfile
+import threading
+import time
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from mnistkit import report
+from mnistkit.data import load_mnist
+from mnistkit.publish import build_index
+from mnistkit.records import write_atomically
+from mnistkit.train import environment
+
+WIDGET = "application/vnd.jupyter.widget-view+json"
+
+
+def run_report(
+    scale: str = "quick",
+    only: tuple[str, ...] = (),
+    jobs: int = 1,
+    fresh: bool = False,
+    update_notebooks: bool = False,
+) -> int:
+    """Execute the chapters, `jobs` at a time, and publish reports/[scale/]index.html.
+
+    Returns 0, 1 if a chapter failed (its partial copy is kept as <chapter>.failed.ipynb
+    and the others go on), or 130 when interrupted. `only` holds numbers or names of
+    chapters; `fresh` trains again what the store has; `update_notebooks` (quick only)
+    puts the outputs into notebooks/. ValueError, before anything is executed, for an
+    unknown chapter or scale, and for parameters that a notebook does not have.
+    """
+    out = report.folder("reports", scale)
+    if jobs < 1:
+        raise ValueError(f"jobs must be at least 1, got {jobs}")
+    if update_notebooks and scale != "quick":
+        raise ValueError("--update-notebooks is for the quick scale only")
+    todo = {name: find_parameters(name, scale) for name in choose(only)}
+    mnist = load_mnist()  # once, before the kernels: they find it where it now lies
+    print(f"{mnist.describe()}, from {mnist.origin}; {scale} scale")
+    out.mkdir(parents=True, exist_ok=True)
+    start, where = time.perf_counter(), out.absolute()
+    with tempfile.TemporaryDirectory() as temporary:
+        log = Path(temporary) / "progress"
+        log.touch()
+        with kernel_settings(log, fresh), contextlib.chdir(report.ROOT / "notebooks"):
+            # Threads, also for one job: in the main thread nbclient takes Ctrl-C over.
+            pool, stop = ThreadPoolExecutor(jobs), threading.Event()
+            stamp = {"scale": scale, "data": mnist.describe()}
+            futures = {}
+            for name in todo:
+                job = pool.submit(execute, name, todo[name], where, stamp, stop)
+                futures[job] = name
+            try:
+                failed = watch(futures, log)
+            except KeyboardInterrupt:
+                stop.set()
+                pool.shutdown(wait=False, cancel_futures=True)
+                stop_kernels(futures)
+                print("interrupted; finished runs are kept", file=sys.stderr)
+                return 130
+            finally:
+                pool.shutdown()
+    print(f"{build_index(scale)}  ({time.perf_counter() - start:.0f} s)")
+    if update_notebooks:
+        for name in set(todo) - set(failed):
+            update_notebook(name, out / f"{name}.ipynb")
+    return 1 if failed else 0
+
+
+def choose(only: tuple[str, ...]) -> list[str]:
+    """The chapters meant by numbers ("3", "03") or names; all for none."""
+    known = {}
+    for name in report.CHAPTERS:
+        known |= dict.fromkeys((name, name[:2], name[:2].lstrip("0")), name)
+    for key in only:
+        if key not in known:
+            chapters = ", ".join(report.CHAPTERS)
+            raise ValueError(f"unknown chapter {key!r}; known: {chapters}")
+    return sorted({known[key] for key in only}) or report.CHAPTERS
+
+
+def find_parameters(name: str, scale: str) -> dict:
+    """What to inject; ValueError unless the notebook declares every name of it."""
+    import papermill
+
+    declared = papermill.inspect_notebook(report.notebook(name))
+    if not declared:
+        raise ValueError(f"{name}: no cell tagged `parameters` that declares any")
+    if scale == "quick":
+        return {}
+    injected = {"scale": scale} | report.SCALES[scale].get(name, {})
+    unknown = sorted(set(injected) - set(declared))
+    if unknown:
+        raise ValueError(f"{name}: no parameter {', '.join(unknown)} in the notebook")
+    return injected
+
+
+@contextlib.contextmanager
+def kernel_settings(log: Path, fresh: bool):
+    """The environment that kernels inherit; relative folders of ours made absolute."""
+    before = dict(os.environ)
+    os.environ |= {"OMP_NUM_THREADS": "1", "MNISTKIT_PROGRESS": str(log)}
+    if fresh:  # records older than this do not count
+        os.environ["MNISTKIT_FRESH"] = str(time.time())
+    for name in ("MNISTKIT_DATA", "MNISTKIT_STORE", "MNISTKIT_OUT"):
+        if os.environ.get(name):
+            os.environ[name] = str(Path(os.environ[name]).expanduser().absolute())
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def execute(name: str, parameters: dict, out: Path, stamp: dict, stop) -> float:
+    """Execute one chapter to out/<name>.ipynb; seconds. A failure leaves .failed.ipynb.
+
+    Paths are absolute: papermill's own `cwd` would move all threads at once.
+    """
+    import nbformat
+    import papermill
+
+    source, part = report.notebook(name), out / f".{name}.{os.getpid()}.ipynb"
+    failed = out / f"{name}.failed.ipynb"
+    start = time.perf_counter()
+    try:
+        for attempt in (1, 2):
+            try:
+                book = papermill.execute_notebook(
+                    str(source), str(part), parameters, progress_bar=False
+                )
+                break
+            except RuntimeError as error:  # two kernels may have drawn the same port
+                if attempt == 2 or stop.is_set() or "before replying" not in str(error):
+                    raise
+        seconds = time.perf_counter() - start
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        clean(book)
+        book.metadata["mnistkit"] = stamp | environment(device) | {"seconds": seconds}
+        write_atomically(out / f"{name}.ipynb", nbformat.writes(book).encode())
+        failed.unlink(missing_ok=True)
+        return seconds
+    except Exception:
+        if part.exists() and not stop.is_set():
+            os.replace(part, failed)
+        raise
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def clean(book):
+    """Drop what changes at every execution, and widgets, which need a live kernel."""
+    book.metadata.pop("papermill", None)
+    book.metadata.pop("widgets", None)
+    for cell in book.cells:
+        for key in ("papermill", "execution", "tags"):
+            if key != "tags" or not cell.metadata.get("tags"):
+                cell.metadata.pop(key, None)
+        if cell.cell_type == "code":
+            cell.outputs = [o for o in cell.outputs if WIDGET not in o.get("data", {})]
+
+
+def watch(futures: dict[Future, str], log: Path) -> dict[str, str]:
+    """Show progress until all chapters are done; the failed ones and their errors."""
+    failed, rest, pending = {}, "", set(futures)
+    quiet = not sys.stderr.isatty()
+    with (
+        tqdm(total=len(futures), desc="chapters", disable=quiet) as chapters,
+        tqdm(total=0, desc="runs", disable=quiet) as runs,
+        log.open() as events,
+    ):
+        while pending:
+            done, pending = wait(pending, 0.3, FIRST_COMPLETED)
+            *lines, rest = (rest + events.read()).split("\n")
+            for event in map(json.loads, lines):
+                runs.total += event.get("total", 0)
+                runs.update(event.get("done", 0))
+            runs.refresh()
+            for future in done:
+                name, error = futures[future], future.exception()
+                chapters.update()
+                if error is None:
+                    tqdm.write(f"{name}  {future.result():.1f} s", sys.stdout)
+                    continue
+                failed[name] = last_line(error)
+                tqdm.write(f"{name} failed: {failed[name]}", sys.stderr)
+    return failed
+
+
+def last_line(error: BaseException) -> str:
+    if hasattr(error, "ename"):  # raised in the notebook
+        return f"{error.ename}: {error.evalue}".strip().splitlines()[-1]
+    return f"{type(error).__name__}: {error}".strip().splitlines()[-1]
+
+
+def stop_kernels(futures):
+    """Kill the kernels and their workers; their sessions are out of Ctrl-C's reach."""
+    import psutil
+
+    while any(future.running() for future in futures):
+        for process in psutil.Process().children(recursive=True):
+            with contextlib.suppress(psutil.Error):
+                process.kill()
+        wait(futures, 0.3)
+
+
+def update_notebook(name: str, executed: Path):
+    """Put the outputs of the executed copy into notebooks/, and change nothing else."""
+    import nbformat
+
+    book, source = nbformat.read(executed, 4), nbformat.read(report.notebook(name), 4)
+    if [cell.source for cell in book.cells] != [cell.source for cell in source.cells]:
+        raise ValueError(f"{name} was edited while it ran; run it again")
+    clean(source)
+    for cell, done in zip(source.cells, book.cells, strict=True):
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = done.outputs, done.execution_count
+    write_atomically(report.notebook(name), nbformat.writes(source).encode())

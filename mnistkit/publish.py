@@ -1,0 +1,121 @@
+"""The published report: the executed chapters as one HTML page, for offline use."""
+
+import html
+import importlib.metadata
+import os
+import re
+from pathlib import Path
+
+from mnistkit import report
+from mnistkit.records import write_atomically
+
+SCALE_MEANS = {
+    "smoke": "a few seconds per chapter, to see that everything runs; "
+    "its numbers mean nothing",
+    "quick": "the settings that the notebooks show, sized for a laptop",
+    "full": "the protocols of the student reports, with several seeds",
+}
+VERSIONS = ("torch", "torchvision", "numpy", "pandas", "scikit-learn", "matplotlib")
+
+
+def build_index(scale: str = "quick") -> Path:
+    """Merge the executed chapters of a scale into reports/[scale/]index.html.
+
+    One file: images and style are embedded, formulas are MathML. Its first page says
+    from which data, when and where each chapter comes, and names those missing.
+    """
+    import nbformat
+    import pypandoc
+    from nbformat.v4 import new_markdown_cell, new_notebook
+
+    out = report.folder("reports", scale)
+    out.mkdir(parents=True, exist_ok=True)
+    executed = {
+        name: nbformat.read(out / f"{name}.ipynb", 4)
+        for name in report.CHAPTERS
+        if (out / f"{name}.ipynb").exists()
+    }
+    merged = new_notebook()
+    merged.metadata["language_info"] = {"name": "python"}
+    merged.cells.append(new_markdown_cell(_title_page(scale, executed, out)))
+    for name, book in executed.items():
+        merged.cells += _cells(name, book)
+    merged.cells.append(new_markdown_cell(_list_of_files(scale, out)))
+    text = pypandoc.convert_text(
+        nbformat.writes(merged),
+        "html5",
+        format="ipynb",
+        extra_args=[
+            "--standalone",
+            "--embed-resources",
+            "--mathml",
+            "--toc",
+            "--toc-depth=2",
+            "--ipynb-output=best",
+            f"--css={Path(__file__).with_name('report.css')}",
+            f"--resource-path={report.ROOT / 'notebooks'}",
+            "--metadata=title:MNIST: a course report",
+            "--metadata=lang:en",
+        ],
+    )
+    write_atomically(out / "index.html", text.encode())
+    return out / "index.html"
+
+
+def _cells(name: str, book) -> list:
+    """The cells of one chapter, ready to stand beside those of the others."""
+    import nbformat
+
+    titled = any(
+        cell.cell_type == "markdown" and re.match("# ", cell.source)
+        for cell in book.cells[:1]
+    )
+    anchor = "" if titled else f"# {name}\n\n"
+    cells = [nbformat.v4.new_markdown_cell(f'{anchor}<a id="{name}"></a>')]
+    for cell in book.cells:
+        cell.id = f"{name[:2]}-{cell.id}"
+        if cell.cell_type == "markdown":  # links between notebooks stay on the page
+            cell.source = re.sub(r"\]\((\d\d_\w+)\.ipynb\)", r"](#\1)", cell.source)
+    return cells + book.cells
+
+
+def _title_page(scale: str, executed: dict, out: Path) -> str:
+    rows = []
+    for name in report.CHAPTERS:
+        told = executed[name].metadata["mnistkit"] if name in executed else {}
+        state = told.get("data", "missing at this scale")
+        if (out / f"{name}.failed.ipynb").exists():
+            state += f" (the last execution [failed]({name}.failed.ipynb))"
+        where = f"{told['device']}, {told['cores']} cores" if told else ""
+        when = told.get("finished", "")[:16].replace("T", " ")
+        seconds = f"{told['seconds']:,.0f}" if told else ""
+        link = f"[{name}](#{name})" if name in executed else name
+        rows.append(f"| {link} | {state} | {when} | {seconds} | {where} |")
+    versions = (f"{name} {importlib.metadata.version(name)}" for name in VERSIONS)
+    return f"""# About this report
+
+Every number, figure, table and finding below comes out of the numbered notebooks, which
+were executed from top to bottom to make this page. Nothing was written by hand but the
+questions and the explanations.
+
+**Scale**: {scale}, {SCALE_MEANS[scale]}. **Versions**: {", ".join(versions)}.
+
+| Chapter | Data | Executed (UTC) | Seconds | Machine |
+|---|---|---|--:|---|
+{chr(10).join(rows)}
+
+The [list of figures and tables](#figures-and-tables) leads to their files.
+"""
+
+
+def _list_of_files(scale: str, out: Path) -> str:
+    figures = report.folder("figures", scale)
+    lines = []
+    for name in report.CHAPTERS:
+        found = {*figures.glob(f"{name}_*.svg"), *out.glob(f"{name}_*.csv")}
+        for path in sorted(found):
+            link = html.escape(os.path.relpath(path, out).replace(os.sep, "/"))
+            png = link.removesuffix(".svg") + ".png"
+            extra = f", [png]({png})" if link.endswith(".svg") else ""
+            lines.append(f"- [{path.stem}]({link}){extra}")
+    return "# Figures and tables\n\n" + ("\n".join(lines) or "None at this scale.")

@@ -1,0 +1,151 @@
+"""The chapters of the report: where they lie, their scales, their figures and tables.
+
+A chapter's name is its notebook's name, the prefix of its figures and tables, and its
+key in SCALES. Everything goes to figures/ and reports/ of the project ($MNISTKIT_OUT
+overrides the place): the full scale there, other scales to subfolders of their own.
+"""
+
+import html
+import os
+import re
+import textwrap
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+from pandas.io.formats.style import Styler
+
+from mnistkit.data import MNIST
+from mnistkit.records import write_atomically
+
+ROOT = Path(__file__).resolve().parents[1]
+CHAPTERS = sorted(path.stem for path in (ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+# What papermill injects. quick injects nothing: it is what the notebooks say.
+SCALES: dict[str, dict[str, dict]] = {
+    "smoke": {
+        "01_data_exploration": {},
+        "02_model_zoo": {},
+        "03_optimizer_comparison": {},
+        "04_lr_batch_size_study": {},
+        "05_lr_schedules": {},
+        "06_confusion_matrix_analysis": {},
+    },
+    "quick": {},
+    "full": {
+        "01_data_exploration": {},
+        "02_model_zoo": {},
+        "03_optimizer_comparison": {},
+        "04_lr_batch_size_study": {},
+        "05_lr_schedules": {},
+        "06_confusion_matrix_analysis": {},
+    },
+}
+
+
+def folder(kind: str, scale: str) -> Path:
+    """Where `kind` ("figures" or "reports") of a scale goes. ValueError if unknown."""
+    if scale not in SCALES:
+        raise ValueError(f"unknown scale {scale!r}; known: {', '.join(SCALES)}")
+    base = Path(os.environ.get("MNISTKIT_OUT") or ROOT) / kind
+    return base if scale == "full" else base / scale
+
+
+def notebook(name: str) -> Path:
+    return ROOT / "notebooks" / f"{name}.ipynb"
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """Saves the figures and tables of one notebook, each with its data and its scale.
+
+    `data` is the MNIST in use, or a sentence that names the data. Names of figures and
+    tables are lower case with underscores (ValueError otherwise, or unknown scale).
+    """
+
+    name: str
+    scale: str
+    data: MNIST | str
+
+    def save_figure(self, fig: Figure, name: str, note: str = ""):
+        """Write <chapter>_<name>.svg and .png, a footer with data, scale, note below.
+
+        The bytes are the same for the same figure. The footer stays on the figure, so
+        that the notebook shows it as well.
+        """
+        add_footer(fig, self.line(note))
+        for suffix, undated in ((".svg", {"Date": None}), (".png", {"Software": None})):
+            target = self.path("figures", name, suffix)
+            part = target.with_name(f".{target.name}.{os.getpid()}{suffix}")
+            with rc_context({"svg.hashsalt": "mnistkit"}):
+                fig.savefig(part, bbox_inches="tight", metadata=undated)
+            os.replace(part, target)
+
+    def save_table(
+        self, frame: pd.DataFrame, name: str, note="", formats: dict | None = None
+    ) -> "Table":
+        """Write <chapter>_<name>.csv, its last column `data` the line of the caption.
+
+        Returns the table for display. An index that is more than row numbers becomes
+        columns. `formats` maps columns to format strings or functions, else numbers
+        get four significant digits. ValueError for a format without its column.
+        """
+        if not isinstance(frame.index, pd.RangeIndex):
+            frame = frame.reset_index()
+        for column in formats or {}:
+            if column not in frame.columns:
+                raise ValueError(f"a format for {column!r}, which is no column")
+        line = self.line(note)
+        text = frame.assign(data=line).to_csv(index=False, lineterminator="\n")
+        write_atomically(self.path("reports", name, ".csv"), text.encode())
+        table = Table(frame, uuid=f"{self.name}_{name}", cell_ids=False)
+        chosen = {column: show for column in frame.columns} | (formats or {})
+        table.format(chosen, na_rep="–", escape="html").hide(axis="index")
+        return table.set_caption(html.escape(line))
+
+    def line(self, note: str = "") -> str:
+        data = self.data if isinstance(self.data, str) else self.data.describe()
+        return " · ".join(filter(None, (data, f"{self.scale} scale", note)))
+
+    def path(self, kind: str, name: str, suffix: str) -> Path:
+        if not re.fullmatch("[a-z0-9_]+", name):
+            raise ValueError(f"name {name!r} is not lower case with underscores")
+        target = folder(kind, self.scale)
+        target.mkdir(parents=True, exist_ok=True)
+        return target / f"{self.name}_{name}{suffix}"
+
+
+class Table(Styler):
+    """A pandas Styler whose plain text is the table, not an address in memory."""
+
+    def __repr__(self) -> str:
+        return self.data.to_string(index=False)
+
+
+def show(value) -> str:
+    """A number as a table shows it: 41,706 or 0.9871; anything else as text."""
+    if isinstance(value, bool) or not hasattr(value, "__round__"):
+        return str(value)
+    return f"{value:,.0f}" if value == round(value) else f"{value:,.4g}"
+
+
+def add_footer(fig: Figure, text: str):
+    """One small grey line below all that is drawn, wrapped to the figure's width."""
+    for old in [line for line in fig.texts if line.get_gid() == "footer"]:
+        old.remove()
+    fig.draw_without_rendering()  # lays out the axes
+    box, (width, height) = fig.get_tightbbox(), fig.get_size_inches()
+    footer = fig.text(
+        box.x0 / width,
+        (box.y0 - 0.08) / height,
+        text,
+        size=7,
+        color="0.4",
+        va="top",
+        gid="footer",
+        parse_math=False,
+    )
+    excess = footer.get_window_extent().width / fig.dpi / max(box.width, 2.0)
+    if excess > 1:
+        footer.set_text(textwrap.fill(text, int(0.97 * len(text) / excess)))

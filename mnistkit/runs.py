@@ -1,0 +1,249 @@
+"""train_run: a Run becomes a Record. sweep: many of them, each at most once."""
+
+import json
+import math
+import os
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
+from multiprocessing import get_all_start_methods, get_context, parent_process
+
+import joblib
+import torch
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from mnistkit.data import MEAN, MNIST, STD, Batches, load_mnist, split, subset
+from mnistkit.models import count_params
+from mnistkit.records import Record, Run, Store
+from mnistkit.train import OPTIMIZERS, SCHEDULES, environment, evaluate, fit, predict
+
+TURN = threading.Lock()  # torch's random numbers belong to the process, not the thread
+
+
+def sweep(
+    runs: list[Run],
+    executor: Executor | None = None,
+    store: Store | None = None,
+    keep_weights: bool = False,
+) -> list[Record]:
+    """The records of `runs`, in their order; trains only what the store lacks.
+
+    By default one process per core with one torch thread each, or this process where
+    there is a CUDA GPU. Any `concurrent.futures.Executor` will do; networks defined in
+    a notebook need one in this process: `ThreadPoolExecutor(1)`. Each record is written
+    as soon as its run has finished, so an interrupted sweep goes on where it stopped.
+    OSError if the store cannot be written, ValueError for a run that cannot be trained.
+    """
+    store = store or Store()
+    source = load_mnist().source
+    records = {run.name: store.get(run, source, keep_weights) for run in runs}
+    missing = {run.name: run for run in runs if records[run.name] is None}
+    if missing:
+        store.check()
+    with progress(len(records), len(records) - len(missing)) as done:
+        for record in _train_all(list(missing.values()), executor, keep_weights):
+            if record.data["source"] != source:
+                raise ValueError(
+                    f"a worker trained on {record.data['source']}, not on {source}; "
+                    "give every machine the same data"
+                )
+            store.put(record)
+            records[record.run.name] = record
+            done()
+    return [records[run.name] for run in runs]
+
+
+def _train_all(runs, executor, keep_weights) -> Iterator[Record]:
+    if executor is None and (len(runs) < 2 or torch.cuda.is_available()):
+        bar = len(runs) == 1 and "MNISTKIT_PROGRESS" not in os.environ
+        yield from (train_run(run, keep_weights, bar) for run in runs)
+        return
+    pool = executor or _process_pool(len(runs))
+    futures = [pool.submit(train_run, run, keep_weights) for run in runs]
+    try:
+        for future in as_completed(futures):
+            yield future.result()
+    finally:
+        for future in futures:
+            future.cancel()
+        if executor is None:
+            pool.shutdown(cancel_futures=True)
+
+
+def _process_pool(tasks: int) -> ProcessPoolExecutor:
+    # A fork server has imported torch once; forking this process would not be safe.
+    forkserver = "forkserver" in get_all_start_methods()
+    context = get_context("forkserver" if forkserver else "spawn")
+    if forkserver:
+        context.set_forkserver_preload(["mnistkit.runs"])
+    return ProcessPoolExecutor(
+        min(tasks, joblib.cpu_count()), context, initializer=_end_with_parent
+    )
+
+
+def _end_with_parent():
+    """A worker whose parent was killed must not train on."""
+    parent = parent_process()
+    threading.Thread(
+        target=lambda: (parent.join(), os._exit(1)), daemon=True
+    ).start()
+
+
+def train_run(run: Run, keep_weights: bool = False, bar: bool = False) -> Record:
+    """Train one run from its seed, on CUDA where there is one, and test it once.
+
+    `bar` shows a progress bar over epochs. Deterministic on one machine: one torch
+    thread on the CPU, deterministic kernels on CUDA, generators seeded by the run.
+    ValueError if the batch is larger than the training set.
+    """
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    mnist = load_mnist(device=device)
+    with TURN, _deterministic():
+        torch.manual_seed(run.seed)  # for dropout; the network and the order have own
+        train, validation, test = select_data(run, mnist)
+        model = run.build_model().to(device, memory_format=torch.channels_last)
+        history, best_weights = [], None
+        epochs = _epochs(run, model, train, validation)
+        for row in tqdm(epochs, "epochs", run.epochs, leave=False, disable=not bar):
+            if run.test_every_epoch:
+                score = evaluate(model, *test, mean=train.mean, std=train.std)
+                row |= {f"test_{name}": value for name, value in score.items()}
+            history.append(row)
+            if math.isnan(row["train_loss"]):
+                break
+            if run.best_weights and best_epoch(history) == row["epoch"]:
+                best_weights = _weights(model)
+            if run.patience and row["epoch"] - best_epoch(history) >= run.patience:
+                break
+        if best_weights is not None:
+            model.load_state_dict(best_weights)
+        scores = _test(model, train, test)
+    sizes = {
+        "train_size": len(train.labels),
+        "val_size": len(validation[1]) if validation else 0,
+        "test_size": len(test[1]),
+        "steps_per_epoch": len(train),
+    }
+    return Record(
+        run=run,
+        summary=_summary(run, model, history) | scores.pop("summary"),
+        history=history,
+        **scores,
+        data={"source": mnist.source, "checksums": mnist.checksums} | sizes,
+        environment=environment(device),
+        weights=_weights(model) if keep_weights else None,
+    )
+
+
+def _epochs(run: Run, model: nn.Module, train: Batches, validation) -> Iterator[dict]:
+    optimizer = OPTIMIZERS[run.optimizer](
+        model.parameters(),
+        lr=run.lr,
+        weight_decay=run.weight_decay,
+        **run.optimizer_options,
+    )
+    schedule = SCHEDULES[run.schedule](
+        optimizer, len(train), run.epochs, **run.schedule_options
+    )
+    return fit(
+        model,
+        train,
+        optimizer,
+        schedule,
+        epochs=run.epochs,
+        validation=validation,
+        clip_norm=run.clip_norm,
+    )
+
+
+def best_epoch(history: list[dict]) -> int:
+    """The first epoch with the highest validation accuracy; the last without one."""
+    best = max(history, key=lambda row: row.get("val_accuracy", row["epoch"]))
+    return best["epoch"]
+
+
+def select_data(run: Run, mnist: MNIST):
+    """Training `Batches`, and (images, labels) for validation (or None) and test."""
+    labels = mnist.train_labels.cpu()
+    train, validation = split(labels, run.val_fraction)
+    train = train[subset(labels[train], run.train_size)]
+    validation = validation[subset(labels[validation], run.eval_size)]
+    test = subset(mnist.test_labels.cpu(), run.eval_size)
+    batches = Batches(
+        mnist.train_images[train],
+        mnist.train_labels[train],
+        run.batch_size,
+        seed=run.seed,
+        augment=run.augment,
+        drop_last=run.drop_last,
+        mean=MEAN if run.normalize else 0.0,
+        std=STD if run.normalize else 1.0,
+    )
+    held_out = (mnist.train_images[validation], mnist.train_labels[validation])
+    tested = (mnist.test_images[test], mnist.test_labels[test])
+    return batches, held_out if len(validation) else None, tested
+
+
+def _test(model: nn.Module, train: Batches, test: tuple[Tensor, Tensor]) -> dict:
+    images, labels = test
+    logits = predict(model, images, mean=train.mean, std=train.std)
+    probability = logits.softmax(1)
+    confidence, predictions = probability.max(1)
+    return {
+        "predictions": predictions.to(torch.uint8).cpu().numpy(),
+        "confidence": confidence.half().cpu().numpy(),
+        "p_true": probability.gather(1, labels[:, None])[:, 0].half().cpu().numpy(),
+        "summary": {
+            "test_loss": nn.functional.cross_entropy(logits, labels).item(),
+            "test_accuracy": (predictions == labels).float().mean().item(),
+        },
+    }
+
+
+def _summary(run: Run, model: nn.Module, history: list[dict]) -> dict:
+    best = best_epoch(history)
+    row = history[(best if run.best_weights else len(history)) - 1]
+    names = ("train_loss", "train_accuracy", "val_loss", "val_accuracy")
+    return {
+        "status": "diverged" if math.isnan(history[-1]["train_loss"]) else "ok",
+        "best_epoch": best,
+        "epochs_done": len(history),
+        "parameters": count_params(model),
+        "seconds": sum(row["seconds"] for row in history),
+    } | {name: row[name] for name in names if name in row}
+
+
+def _weights(model: nn.Module) -> dict[str, Tensor]:
+    return {
+        name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for name, value in model.state_dict().items()
+    }
+
+
+@contextmanager
+def _deterministic():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with torch.random.fork_rng(), torch.backends.cudnn.flags(deterministic=True):
+        yield
+    torch.set_num_threads(threads)
+
+
+@contextmanager
+def progress(total: int, done: int):
+    """A bar over the runs of a sweep, or lines in $MNISTKIT_PROGRESS for `report`."""
+    log = os.environ.get("MNISTKIT_PROGRESS")
+    if log is None:
+        with tqdm(total=total, initial=done, desc="runs", leave=False) as bar:
+            yield bar.update
+        return
+
+    def note(event: dict):
+        with open(log, "a") as file:
+            file.write(json.dumps(event) + "\n")
+
+    note({"total": total})
+    note({"done": done})
+    yield lambda: note({"done": 1})

@@ -1,0 +1,92 @@
+"""Records as tidy pandas frames, and as TensorBoard logs."""
+
+from dataclasses import asdict
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from mnistkit.records import Record, Run
+from mnistkit.train import WINDOW
+
+
+def run_table(records: list[Record]) -> pd.DataFrame:
+    """A row per run: its settings (options as columns of their own) and summary."""
+    return pd.DataFrame([_settings(r.run) | r.summary for r in records])
+
+
+def epoch_table(records: list[Record]) -> pd.DataFrame:
+    """A row per run and epoch: settings and history."""
+    rows = [
+        _settings(r.run) | {k: v for k, v in row.items() if k != "window_losses"}
+        for r in records
+        for row in r.history
+    ]
+    return pd.DataFrame(rows)
+
+
+def step_table(records: list[Record]) -> pd.DataFrame:
+    """A row per run and window of 100 steps: settings, epoch, step, loss.
+
+    `step` counts from the start of the epoch to the window's last step; the last
+    window of an epoch may be shorter than 100 (R2 never printed it).
+    """
+    rows = []
+    for record in records:
+        steps = record.data["steps_per_epoch"]
+        for row in record.history:
+            for window, loss in enumerate(row["window_losses"], start=1):
+                place = {"epoch": row["epoch"], "step": min(window * WINDOW, steps)}
+                rows.append(_settings(record.run) | place | {"loss": loss})
+    return pd.DataFrame(rows)
+
+
+def describe(records: list[Record]) -> str:
+    """The sizes behind a figure, such as "10,000 training images, 2 epochs, n = 3".
+
+    Ranges where the records differ; n counts the seeds.
+    """
+    parts = [
+        f"{_span(r.data[f'{name}_size'] for r in records)} {word}"
+        for name, word in (("train", "training"), ("val", "validation"), ("test", "test"))
+    ]
+    epochs = _span(r.summary["epochs_done"] for r in records)
+    seeds = len({r.run.seed for r in records})
+    return (
+        f"{', '.join(parts)} images; {epochs} epoch{'' if epochs == '1' else 's'}; "
+        f"{seeds} seed{'' if seeds == 1 else 's'}"
+    )
+
+
+def _span(values) -> str:
+    values = sorted(set(values))
+    low, high = f"{values[0]:,}", f"{values[-1]:,}"
+    return low if low == high else f"{low} to {high}"
+
+
+def _settings(run: Run) -> dict:
+    settings = asdict(run)
+    for name in ("model_options", "optimizer_options", "schedule_options"):
+        for key, value in settings.pop(name).items():
+            settings[key] = tuple(value) if isinstance(value, list) else value
+    return settings
+
+
+def write_tensorboard(record: Record, folder: str | Path):
+    """Losses, accuracies and the network's graph for TensorBoard, as R2 logged them.
+
+    Needs the extra `tensorboard`. Loss per 100 steps and the scores per epoch
+    (R2-E11 logged one loss five times and a count as accuracy).
+    """
+    from torch.utils.tensorboard import SummaryWriter
+
+    steps = record.data["steps_per_epoch"]
+    with SummaryWriter(Path(folder) / record.run.name) as writer:
+        writer.add_graph(record.run.build_model().eval(), torch.zeros(1, 1, 28, 28))
+        for row in record.history:
+            before = (row["epoch"] - 1) * steps
+            for window, loss in enumerate(row["window_losses"], start=1):
+                at = before + min(window * WINDOW, steps)
+                writer.add_scalar("loss/100 steps", loss, at)
+            for name in set(row) - {"epoch", "window_losses"}:
+                writer.add_scalar(f"epoch/{name}", row[name], row["epoch"])

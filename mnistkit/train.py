@@ -1,0 +1,182 @@
+"""The optimizers, the learning-rate schedules and the one training loop."""
+
+import math
+import platform
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import joblib
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.optim import Optimizer, lr_scheduler
+from torch.optim.lr_scheduler import LRScheduler
+
+import mnistkit
+from mnistkit.data import MEAN, STD, Batches, normalize
+
+WINDOW = 100  # steps per entry of `window_losses`, as R2 printed them
+
+
+def sgdm(params, lr: float, momentum: float = 0.9, **options) -> Optimizer:
+    """SGD with momentum: v = momentum v + g; w -= lr v (R1-E6, R2-19, R5-17)."""
+    return torch.optim.SGD(params, lr=lr, momentum=momentum, **options)
+
+
+OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
+    "sgd": torch.optim.SGD,
+    "sgdm": sgdm,
+    "adagrad": torch.optim.Adagrad,
+    "adam": torch.optim.Adam,
+    "nadam": torch.optim.NAdam,
+    "adamw": torch.optim.AdamW,
+}
+
+
+def constant(optimizer: Optimizer, steps_per_epoch: int, epochs: int) -> LRScheduler:
+    """The same lr throughout."""
+    return lr_scheduler.ConstantLR(optimizer, factor=1.0)
+
+
+def step(optimizer, steps_per_epoch, epochs, step_size=2, gamma=0.9) -> LRScheduler:
+    """lr x gamma after every `step_size` epochs (R3-28)."""
+    return lr_scheduler.StepLR(optimizer, step_size * steps_per_epoch, gamma)
+
+
+def warmup_cosine(optimizer, steps_per_epoch, epochs, warmup=0.1) -> LRScheduler:
+    """A linear rise over the share `warmup` of all steps, then half a cosine to 0.
+
+    R3-11 describes it without settings; the share is ours (R3-E16).
+    """
+    total = steps_per_epoch * epochs
+    rise = max(1, round(warmup * total))
+
+    def factor(done: int) -> float:
+        if done < rise:
+            return (done + 1) / rise
+        return 0.5 * (1 + math.cos(math.pi * (done - rise) / max(1, total - rise)))
+
+    return lr_scheduler.LambdaLR(optimizer, factor)
+
+
+def one_cycle(optimizer, steps_per_epoch, epochs, **options) -> LRScheduler:
+    """One-cycle policy; the optimizer's lr is the peak. Momentum stays as it is."""
+    peak = optimizer.param_groups[0]["lr"]
+    options = {"cycle_momentum": False} | options
+    return lr_scheduler.OneCycleLR(
+        optimizer, max_lr=peak, total_steps=steps_per_epoch * epochs, **options
+    )
+
+
+SCHEDULES: dict[str, Callable[..., LRScheduler]] = {
+    "constant": constant,
+    "step": step,
+    "warmup_cosine": warmup_cosine,
+    "one_cycle": one_cycle,
+}
+
+
+def fit(
+    model: nn.Module,
+    batches: Batches,
+    optimizer: Optimizer,
+    schedule: LRScheduler | None = None,
+    *,
+    epochs: int,
+    validation: tuple[Tensor, Tensor] | None = None,
+    loss_fn: Callable[[Tensor, Tensor], Tensor] = F.cross_entropy,
+    clip_norm: float | None = None,
+) -> Iterator[dict]:
+    """Train `model` in place and yield one row of history after each epoch.
+
+    A generator: stop iterating and the training stops. `batches` gives images
+    [B, 1, 28, 28] and labels [B]; `loss_fn` takes logits [B, 10] and labels.
+    `schedule` is stepped after every batch. `validation` is (uint8 images [N, 28, 28],
+    labels [N]). A row holds epoch (from 1), lr (at the end of the epoch), train_loss
+    (mean over the steps), train_accuracy (as the batches went by), window_losses
+    (mean loss of each 100 steps, the last window may be shorter), seconds (training
+    only, device synchronised), and val_loss and val_accuracy with `validation`.
+    """
+    for epoch in range(1, epochs + 1):
+        start = clock(batches.images.device)
+        model.train()
+        losses, hits, seen = [], [], 0
+        for images, labels in batches:
+            logits = model(images)
+            loss = loss_fn(logits, labels)
+            optimizer.zero_grad()
+            loss.backward()
+            if clip_norm is not None:
+                nn.utils.clip_grad_norm_(model.parameters(), clip_norm)
+            optimizer.step()
+            if schedule is not None:
+                schedule.step()
+            losses.append(loss.detach())
+            hits.append((logits.detach().argmax(1) == labels).sum())
+            seen += len(labels)
+        losses = torch.stack(losses)  # read once per epoch: no waiting inside the loop
+        row = {
+            "epoch": epoch,
+            "lr": optimizer.param_groups[0]["lr"],
+            "train_loss": losses.mean().item(),
+            "train_accuracy": torch.stack(hits).sum().item() / seen,
+            "window_losses": [part.mean().item() for part in losses.split(WINDOW)],
+            "seconds": clock(batches.images.device) - start,
+        }
+        if validation is not None:
+            score = evaluate(model, *validation, mean=batches.mean, std=batches.std)
+            row |= {f"val_{name}": value for name, value in score.items()}
+        yield row
+
+
+def predict(
+    model: nn.Module, images: Tensor, batch_size: int = 1000, mean=MEAN, std=STD
+) -> Tensor:
+    """Logits [N, 10] of uint8 images [N, 28, 28], in evaluation mode, no gradients.
+
+    The model is left in the mode it was in. R2 and R3 tested without `eval()`
+    (R2-E8, R3-E3).
+    """
+    training = model.training
+    model.eval()
+    with torch.inference_mode():
+        parts = [model(normalize(part, mean, std)) for part in images.split(batch_size)]
+    model.train(training)
+    return torch.cat(parts)
+
+
+def evaluate(model: nn.Module, images: Tensor, labels: Tensor, **options) -> dict:
+    """Mean cross-entropy `loss` and `accuracy` (argmax) over N images."""
+    logits = predict(model, images, **options)
+    return {
+        "loss": F.cross_entropy(logits, labels).item(),
+        "accuracy": (logits.argmax(1) == labels).float().mean().item(),
+    }
+
+
+def clock(device: torch.device) -> float:
+    """Seconds on a running clock, once the device has finished its work."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
+
+
+def environment(device: torch.device) -> dict:
+    """Machine and versions behind a record."""
+    cuda = device.type == "cuda"
+    return {
+        "device": torch.cuda.get_device_name(device) if cuda else cpu_name(),
+        "cores": joblib.cpu_count(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "mnistkit": mnistkit.__version__,
+        "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }
+
+
+def cpu_name() -> str:
+    """The processor's model name where the system tells it."""
+    info = Path("/proc/cpuinfo")
+    names = info.read_text().split("model name\t: ")[1:] if info.exists() else []
+    return names[0].split("\n")[0] if names else platform.processor()
