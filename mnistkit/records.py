@@ -27,8 +27,9 @@ class Run:
 
     `train_size` caps the training images (a stratified sample), `eval_size` both the
     validation and the test images; None takes all. `test_every_epoch` adds test scores
-    to the history, as R2 printed them; nothing is chosen by them. ValueError, naming
-    the value and what is allowed, for anything that cannot be trained.
+    to the history, as R2 printed them; nothing is chosen by them. `weight_decay` 0 holds
+    for adamw too. ValueError, naming the value and what is allowed, for anything that
+    cannot be trained.
     """
 
     model: str = "lenet"
@@ -138,7 +139,7 @@ class Record:
     def load_model(self) -> torch.nn.Module:
         """The trained network, on the CPU. ValueError if no weights were kept."""
         if self.weights is None:
-            raise ValueError(f"record {self.run.name} has no weights: keep_weights=True")
+            raise ValueError(f"{self.run.name} has no weights: sweep with keep_weights")
         model = self.run.build_model()
         model.load_state_dict(self.weights)
         return model.eval()

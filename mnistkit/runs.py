@@ -79,16 +79,16 @@ def _process_pool(tasks: int) -> ProcessPoolExecutor:
     if forkserver:
         context.set_forkserver_preload(["mnistkit.runs"])
     return ProcessPoolExecutor(
-        min(tasks, joblib.cpu_count()), context, initializer=_end_with_parent
+        min(tasks, joblib.cpu_count()), context, _start_worker, (dict(os.environ),)
     )
 
 
-def _end_with_parent():
-    """A worker whose parent was killed must not train on."""
-    parent = parent_process()
-    threading.Thread(
-        target=lambda: (parent.join(), os._exit(1)), daemon=True
-    ).start()
+def _start_worker(settings: dict[str, str]):
+    # The fork server knows this environment as it was when the server started. What
+    # could be downloaded, the parent has.
+    os.environ.update(settings | {"MNISTKIT_OFFLINE": "1"})
+    parent = parent_process()  # a worker whose parent was killed must not train on
+    threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
 
 
 def train_run(run: Run, keep_weights: bool = False, bar: bool = False) -> Record:
@@ -226,9 +226,11 @@ def _weights(model: nn.Module) -> dict[str, Tensor]:
 def _deterministic():
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    with torch.random.fork_rng(), torch.backends.cudnn.flags(deterministic=True):
-        yield
-    torch.set_num_threads(threads)
+    try:
+        with torch.random.fork_rng(), torch.backends.cudnn.flags(deterministic=True):
+            yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 @contextmanager

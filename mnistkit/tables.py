@@ -42,13 +42,13 @@ def step_table(records: list[Record]) -> pd.DataFrame:
 
 
 def describe(records: list[Record]) -> str:
-    """The sizes behind a figure, such as "10,000 training images, 2 epochs, n = 3".
-
-    Ranges where the records differ; n counts the seeds.
+    """The sizes behind a figure, with ranges where the records differ, such as "10,000
+    training, 10,000 validation, 1,000 test images; 2 to 3 epochs; 3 seeds".
     """
+    words = {"train": "training", "val": "validation", "test": "test"}
     parts = [
         f"{_span(r.data[f'{name}_size'] for r in records)} {word}"
-        for name, word in (("train", "training"), ("val", "validation"), ("test", "test"))
+        for name, word in words.items()
     ]
     epochs = _span(r.summary["epochs_done"] for r in records)
     seeds = len({r.run.seed for r in records})

@@ -1,4 +1,4 @@
-"""Shared fixtures. Tests run on one torch thread and keep their records to themselves."""
+"""Shared fixtures: one torch thread, and records that stay with their test."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""Run, Record, the store and sweep: equal runs, equal records, nothing trained twice."""
+"""Run, Record, store, sweep: equal runs, equal records, nothing trained twice."""
 
 import json
 import math
@@ -102,7 +102,7 @@ def test_record_agrees_with_its_weights(tiny, mnist):
 
 def test_weights_are_kept_on_request(store_folder):
     (plain,) = sweep([TINY])
-    with pytest.raises(ValueError, match="no weights"):
+    with pytest.raises(ValueError, match="has no weights"):
         plain.load_model()
     (kept,) = sweep([TINY], keep_weights=True)
     (read,) = sweep([TINY], keep_weights=True)
@@ -220,7 +220,8 @@ def test_settings_reach_the_training():
     for name, value in changes.items():
         changed = train_run(replace(TINY, epochs=1, **{name: value}))
         assert changed.history[-1]["train_loss"] != base.history[-1]["train_loss"], name
-    assert train_run(replace(TINY, epochs=1, drop_last=True)).data["steps_per_epoch"] == 6
+    dropped = train_run(replace(TINY, epochs=1, drop_last=True))
+    assert dropped.data["steps_per_epoch"] == 6
     watched = train_run(replace(TINY, epochs=1, test_every_epoch=True))
     assert watched.history[-1]["test_accuracy"] == base.summary["test_accuracy"]
 
@@ -253,7 +254,8 @@ def test_tensorboard_logs(tiny, tmp_path):
 
 
 def _sweep_for_ever(store):
-    sweep([replace(TINY, epochs=1, seed=seed) for seed in range(1000)], store=Store(store))
+    many = [replace(TINY, epochs=1, seed=seed) for seed in range(1000)]
+    sweep(many, store=Store(store))
 
 
 def test_killed_sweep_goes_on_where_it_stopped(tmp_path):
