@@ -37,6 +37,8 @@ def run_report(
     puts the outputs into notebooks/. ValueError, before anything is executed, for an
     unknown chapter or scale, and for parameters that a notebook does not have.
     """
+    import psutil
+
     out = report.folder("reports", scale)
     if jobs < 1:
         raise ValueError(f"jobs must be at least 1, got {jobs}")
@@ -53,6 +55,7 @@ def run_report(
         with kernel_settings(log, fresh), contextlib.chdir(report.ROOT / "notebooks"):
             # Threads, also for one job: in the main thread nbclient takes Ctrl-C over.
             pool, stop = ThreadPoolExecutor(jobs), threading.Event()
+            bystanders = psutil.Process().children(recursive=True)
             stamp = {"scale": scale, "data": mnist.describe()}
             futures = {}
             for name in todo:
@@ -63,7 +66,7 @@ def run_report(
             except KeyboardInterrupt:
                 stop.set()
                 pool.shutdown(wait=False, cancel_futures=True)
-                stop_kernels(futures)
+                stop_kernels(futures, bystanders)
                 print("interrupted; finished runs are kept", file=sys.stderr)
                 return 130
             finally:
@@ -77,6 +80,8 @@ def run_report(
 
 def choose(only: tuple[str, ...]) -> list[str]:
     """The chapters meant by numbers ("3", "03") or names; all for none."""
+    if not report.CHAPTERS:
+        raise ValueError(f"no notebooks in {report.ROOT / 'notebooks'}")
     known = {}
     for name in report.CHAPTERS:
         known |= dict.fromkeys((name, name[:2], name[:2].lstrip("0")), name)
@@ -135,7 +140,11 @@ def execute(name: str, parameters: dict, out: Path, stamp: dict, stop) -> float:
         for attempt in (1, 2):
             try:
                 book = papermill.execute_notebook(
-                    str(source), str(part), parameters, progress_bar=False
+                    str(source),
+                    str(part),
+                    parameters,
+                    progress_bar=False,
+                    extra_arguments=["--log-level=ERROR"],  # of the kernel itself
                 )
                 break
             except RuntimeError as error:  # two kernels may have drawn the same port
@@ -201,14 +210,15 @@ def last_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}".strip().splitlines()[-1]
 
 
-def stop_kernels(futures):
+def stop_kernels(futures, bystanders: list):
     """Kill the kernels and their workers; their sessions are out of Ctrl-C's reach."""
     import psutil
 
     while any(future.running() for future in futures):
         for process in psutil.Process().children(recursive=True):
             with contextlib.suppress(psutil.Error):
-                process.kill()
+                if process not in bystanders:
+                    process.kill()
         wait(futures, 0.3)
 
 

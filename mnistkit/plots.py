@@ -3,7 +3,6 @@
 Nothing here trains or computes a result beyond the mean and interval of a group.
 """
 
-from itertools import product
 from math import ceil
 from pathlib import Path
 
@@ -12,17 +11,11 @@ import numpy as np
 import seaborn as sns
 from matplotlib.patches import FancyBboxPatch
 from matplotlib.ticker import MaxNLocator
-from matplotlib.transforms import Bbox
-from scipy.optimize import isotonic_regression
 
 from mnistkit.stats import proportion_interval, summarize
 
 MARKERS = "os^Dv<P>"
 GREY = "#555555"
-# Draws a thin line from a label to what it names.
-LEADER = dict(arrowstyle="-", linewidth=0.7, shrinkA=1, shrinkB=2)
-# Where a text stands on the side (-1, 0, 1) of a point: horizontally, vertically.
-ALIGN = {1: ("left", "bottom"), 0: ("center", "center"), -1: ("right", "top")}
 # draw_network: these layers open a box, the others join the box before them.
 FILLS = {"conv": "#D6ECFA", "linear": "#D3EEE5", "pool": "#FBE8C4", "input": "white"}
 NAMES = {"Conv": "conv", "BatchNorm": "batch norm", "MaxPool": "max pool",
@@ -40,52 +33,13 @@ def _name(value):
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _spread(positions, gap):
-    """Positions in 0..1 moved apart to at least `gap`, each as little as possible."""
-    order = np.argsort(positions, kind="stable")
-    ranks = np.arange(len(order)) * gap
-    # Keeping a distance is keeping the order of (position - rank * gap).
-    shifted = isotonic_regression(positions[order] - ranks).x
-    spread = np.empty(len(order))
-    spread[order] = np.clip(shifted, 0, max(0, 1 - ranks[-1])) + ranks
-    return spread
-
-
-def _named_lines(ax):
-    return [line for line in ax.lines if not line.get_label().startswith("_")]
-
-
-def _label_ends(ax):
-    """Write each named line's name beside its end, right of the data."""
-    ax.get_ylim()  # settles pending autoscaling, whose callback is this function
-    for text in [text for text in ax.texts if text.get_gid() == "line-end"]:
-        text.remove()
-    ends, to_axes = [], ax.transAxes.inverted()
-    for line in _named_lines(ax):
-        points = line.get_xydata()
-        points = points[np.isfinite(points).all(axis=1)]
-        if len(points):
-            y = to_axes.transform(ax.transData.transform(points[-1]))[1]
-            ends.append((line, points[-1][0], np.clip(y, 0, 1)))
-    if not ends:
-        return
-    size = plt.rcParams["legend.fontsize"]
-    gap = 1.35 * size / 72 * ax.figure.dpi / ax.bbox.height
-    heights = _spread(np.array([y for _, _, y in ends]), gap)
-    for (line, x, y), height in zip(ends, heights, strict=True):
-        ax.annotate(line.get_label(), (x, y), (1.04, height), va="center",
-                    xycoords=("data", "axes fraction"), textcoords="axes fraction",
-                    fontsize=size, annotation_clip=False, gid="line-end",
-                    arrowprops=dict(LEADER, color=line.get_color()))
-
-
 def curves(ax, frame, x, y, by, *, xlabel, ylabel, order=None, labels=True):
     """Mean of `y` over `x`, one line per value of `by`, with its 95 % t interval.
 
     Groups get colour, dash pattern and marker by order of appearance, or by `order`,
     a list of all values of `by`: pass the same list where a group may be missing, and
-    its style stays the same. Up to 8 groups; ValueError beyond. Up to 5 lines are named
-    at their ends, more in a legend right of the axes; labels=False leaves both out.
+    its style stays the same. Up to 8 groups; ValueError beyond. The legend right of the
+    axes has the order of the lines' ends; labels=False leaves it out.
     """
     table = summarize(frame, [by, x], y)
     order = list(table[by].unique() if order is None else order)
@@ -108,16 +62,14 @@ def curves(ax, frame, x, y, by, *, xlabel, ylabel, order=None, labels=True):
     if np.issubdtype(table[x].dtype, np.integer):
         ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     ax.margins(x=0.02)
-    if labels and len(_named_lines(ax)) <= 5:
-        for event in ("xlim_changed", "ylim_changed"):
-            ax.callbacks.connect(event, _label_ends)
-        _label_ends(ax)
-    elif labels:
-        ax.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
+    if labels:  # beside the axes, in the order in which the lines end
+        lines = [line for line in ax.lines if not line.get_label().startswith("_")]
+        lines.sort(key=lambda line: np.nan_to_num(-line.get_ydata()[-1], nan=np.inf))
+        ax.legend(handles=lines, loc="center left", bbox_to_anchor=(1.01, 0.5))
     return ax
 
 
-def dots(ax, frame, label, *, xlabel, fmt=".4g"):
+def dots(ax, frame, label, *, xlabel, fmt="#.4g"):
     """A row per group from summarize(): dot at the mean, 95 % interval, n.
 
     Rows keep the frame's order from the top down; mean and n stand at the right.
@@ -197,53 +149,37 @@ def reliability(ax, table):
     """Accuracy against confidence from calibration(), with n and Wilson intervals."""
     table = table[table["n"] > 0]
     ax.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle="--")
-    ax.text(0.3, 0.32, "calibrated", color=GREY, rotation=45, rotation_mode="anchor",
+    ax.text(0.04, 0.06, "calibrated", color=GREY, rotation=45, rotation_mode="anchor",
             transform_rotates_text=True, fontsize=9)
     for row in table.itertuples():
         low, high = proportion_interval(round(row.accuracy * row.n), row.n)
         ax.vlines(row.confidence, low, high, color="#0072B2", linewidth=2)
-        ax.annotate(f"{row.n:,}", (row.confidence, low), (0, -3), ha="center", va="top",
+        ax.annotate(f"{row.n:,}", (row.confidence, low), (4, -4), ha="left", va="top",
                     textcoords="offset points", fontsize=8, color=GREY)
     ax.plot(table["confidence"], table["accuracy"], "o", color="black")
     ax.set(xlabel="confidence (mean in the bin)", ylabel="accuracy in the bin",
-           xlim=(0, 1.03), ylim=(-0.08, 1.03), aspect="equal")
+           xlim=(0, 1.1), ylim=(-0.08, 1.03), aspect="equal")
     return ax
 
 
 def scatter_labelled(ax, frame, x, y, label, *, xlabel, ylabel, logx=False):
-    """A named point per row, names kept apart; 95 % bars from columns low and high.
+    """A named point per row, names kept apart; 95 % bars from columns low and high."""
+    from adjustText import adjust_text
 
-    Fix scales and limits of the axes first: names are placed for what is visible now.
-    """
     if logx:
         ax.set_xscale("log")
     if {"low", "high"} <= set(frame.columns):
         ax.vlines(frame[x], frame["low"], frame["high"], color="#56B4E9", linewidth=2)
     ax.plot(frame[x], frame[y], "o", color="black")
-    ax.margins(0.08)
+    ax.margins(0.12)
     ax.set(xlabel=xlabel, ylabel=ylabel)
-    ax.figure.draw_without_rendering()  # settles the layout, so that texts have extents
-    points = frame[[x, y]].to_numpy(float)
-    pixels = ax.transData.transform(points)
-    taken = [Bbox([at - 6, at + 6]) for at in pixels]  # what a name must not cover
-    steps = [(h, v) for h in (1, -1, 0) for v in (0, 1, -1) if h or v]
-    for name, point in zip(frame[label], points, strict=True):
-        text = ax.annotate(_name(name), point, textcoords="offset points", fontsize=9)
-        tried = []
-        for distance, (h, v) in product((7, 14, 22, 32), steps):
-            text.xyann = offset = (h * distance, v * distance)
-            align = dict(ha=ALIGN[h][0], va=ALIGN[v][1])
-            text.set(**align)
-            box = text.get_window_extent()
-            outside = box.x0 < ax.bbox.x0 or not ax.bbox.y0 < box.y0 < box.y1 < ax.bbox.y1
-            tried.append((box.count_overlaps(taken) + outside, offset, align, box))
-        _, text.xyann, align, box = min(tried, key=lambda place: place[0])
-        text.set(**align)
-        taken.append(box)
-        if max(np.abs(text.xyann)) > 14:
-            arrow = dict(LEADER, color=GREY)
-            ax.annotate("", point, text.xyann, textcoords="offset points",
-                        arrowprops=arrow)
+    ax.figure.draw_without_rendering()  # settles the layout: names have an extent now
+    columns = (frame[x], frame[y], frame[label].map(_name))
+    names = [ax.text(*row, fontsize=9) for row in zip(*columns, strict=True)]
+    leader = dict(arrowstyle="-", linewidth=0.7, color=GREY)
+    # A limit in steps: the default, in seconds, places names by the machine's load.
+    adjust_text(names, frame[x], frame[y], ax=ax, expand=(1.2, 2), arrowprops=leader,
+                iter_lim=100)
     return ax
 
 
@@ -281,18 +217,20 @@ def draw_network(ax, layers):
         figure.set_figheight(1.1 * rows + 0.4)
     for index, box in enumerate(boxes):
         y, x = divmod(index, columns)
-        edge = x + 0.7  # a box is 0.7 of a column wide, the arrow has the rest
+        edge = x + 0.62  # a box is 0.62 of a column wide, the arrow has the rest
         fill = FILLS.get(box["kind"], "#EEEEEE")
-        ax.add_patch(FancyBboxPatch((x, y - 0.3), 0.7, 0.6, facecolor=fill,
-                                    edgecolor=GREY, boxstyle="round,pad=0,rounding_size=0.05"))
+        shape = "round,pad=0,rounding_size=0.05"
+        ax.add_patch(FancyBboxPatch((x, y - 0.32), 0.62, 0.64, boxstyle=shape,
+                                    facecolor=fill, edgecolor=GREY))
         middle = dict(ha="center", va="center")
-        ax.text(x + 0.35, y, "\n".join(box["names"]), fontsize=8, **middle)
+        names = "\n".join(box["names"])
+        ax.text(x + 0.31, y, names, fontsize=7.5, linespacing=1.1, **middle)
         if box["parameters"]:
             count = f"{box['parameters']:,}"
-            ax.text(x + 0.35, y + 0.41, count, fontsize=7.5, color=GREY, **middle)
+            ax.text(x + 0.31, y + 0.42, count, fontsize=7.5, color=GREY, **middle)
         above, *below = box["output"]
-        ax.text(edge + 0.14, y - 0.1, f"{above:,}", fontsize=7.5, **middle)
-        ax.text(edge + 0.14, y + 0.1, "×".join(map(str, below)), fontsize=7.5, **middle)
+        ax.text(edge + 0.19, y - 0.1, f"{above:,}", fontsize=7, **middle)
+        ax.text(edge + 0.19, y + 0.1, "×".join(map(str, below)), fontsize=7, **middle)
         arrow = dict(arrowstyle="->", color=GREY, shrinkA=0, shrinkB=0)
         if x == columns - 1 and index < len(boxes) - 1:  # on to the next row
             path = [(edge, y), (x + 1, y), (x + 1, y + 0.55), (-0.2, y + 0.55)]
@@ -301,7 +239,8 @@ def draw_network(ax, layers):
         else:
             ax.annotate("", (x + 1, y), (edge, y), arrowprops=arrow)
     ax.set(xlim=(-0.25, columns + 0.02), ylim=(rows - 0.45, -0.4))
-    parameters, macs = (sum(row[key] for row in layers) for key in ("parameters", "macs"))
-    ax.set_title(f"{parameters:,} parameters, {macs / 1e6:,.2f} million multiply-adds"
-                 " per image", fontsize=10, loc="left")
+    parameters = sum(row["parameters"] for row in layers)
+    macs = sum(row["macs"] for row in layers) / 1e6
+    title = f"{parameters:,} parameters, {macs:,.2f} million multiply-adds per image"
+    ax.set_title(title, fontsize=10, loc="left")
     return ax

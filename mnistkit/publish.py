@@ -53,6 +53,7 @@ def build_index(scale: str = "quick") -> Path:
             "--toc-depth=2",
             "--ipynb-output=best",
             f"--css={Path(__file__).with_name('report.css')}",
+            f"--lua-filter={Path(__file__).with_name('report.lua')}",
             f"--resource-path={report.ROOT / 'notebooks'}",
             "--metadata=title:MNIST: a course report",
             "--metadata=lang:en",
@@ -64,19 +65,21 @@ def build_index(scale: str = "quick") -> Path:
 
 def _cells(name: str, book) -> list:
     """The cells of one chapter, ready to stand beside those of the others."""
-    import nbformat
+    from nbformat.v4 import new_markdown_cell
 
-    titled = any(
-        cell.cell_type == "markdown" and re.match("# ", cell.source)
-        for cell in book.cells[:1]
-    )
-    anchor = "" if titled else f"# {name}\n\n"
-    cells = [nbformat.v4.new_markdown_cell(f'{anchor}<a id="{name}"></a>')]
+    titled = book.cells[0].cell_type == "markdown" and book.cells[0].source[:2] == "# "
+    title = "" if titled else f"# {name}\n\n"
+    cells = [new_markdown_cell(f'{title}<a id="{name}"></a>')]
     for cell in book.cells:
         cell.id = f"{name[:2]}-{cell.id}"
+        cells.append(cell)
         if cell.cell_type == "markdown":  # links between notebooks stay on the page
-            cell.source = re.sub(r"\]\((\d\d_\w+)\.ipynb\)", r"](#\1)", cell.source)
-    return cells + book.cells
+            cell.source = re.sub(r"\]\((\d\d_\w+)\.ipynb", r"](#\1", cell.source)
+        elif cell.cell_type == "code":  # pandoc knows no Markdown outputs: make cells
+            told = [o for o in cell.outputs if "text/markdown" in o.get("data", {})]
+            cell.outputs = [o for o in cell.outputs if o not in told]
+            cells += [new_markdown_cell(o.data["text/markdown"]) for o in told]
+    return cells
 
 
 def _title_page(scale: str, executed: dict, out: Path) -> str:
@@ -101,7 +104,7 @@ questions and the explanations.
 **Scale**: {scale}, {SCALE_MEANS[scale]}. **Versions**: {", ".join(versions)}.
 
 | Chapter | Data | Executed (UTC) | Seconds | Machine |
-|---|---|---|--:|---|
+|-----|---------|-----|--:|-----|
 {chr(10).join(rows)}
 
 The [list of figures and tables](#figures-and-tables) leads to their files.

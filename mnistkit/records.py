@@ -27,9 +27,9 @@ class Run:
 
     `train_size` caps the training images (a stratified sample), `eval_size` both the
     validation and the test images; None takes all. `test_every_epoch` adds test scores
-    to the history, as R2 printed them; nothing is chosen by them. `weight_decay` 0 holds
-    for adamw too. ValueError, naming the value and what is allowed, for anything that
-    cannot be trained.
+    to the history, as R2 printed them; nothing is chosen by them. `weight_decay` is 0
+    for adamw too unless it is set. ValueError, naming the value and what is allowed,
+    for what cannot be trained.
     """
 
     model: str = "lenet"

@@ -127,7 +127,7 @@ def show(value) -> str:
     """A number as a table shows it: 41,706 or 0.9871; anything else as text."""
     if isinstance(value, bool) or not hasattr(value, "__round__"):
         return str(value)
-    return f"{value:,.0f}" if value == round(value) else f"{value:,.4g}"
+    return f"{value:,.0f}" if float(value).is_integer() else f"{value:,.4g}"
 
 
 def add_footer(fig: Figure, text: str):
