@@ -25,21 +25,49 @@ CHAPTERS = sorted(path.stem for path in (ROOT / "notebooks").glob("[0-9][0-9]_*.
 # What papermill injects. quick injects nothing: it is what the notebooks say.
 SCALES: dict[str, dict[str, dict]] = {
     "smoke": {
-        "01_data_exploration": {},
-        "02_model_zoo": {},
-        "03_optimizer_comparison": {},
-        "04_lr_batch_size_study": {},
-        "05_lr_schedules": {},
-        "06_confusion_matrix_analysis": {},
+        "01_data_exploration": dict(embed_size=200, train_size=500, eval_size=200),
+        "02_model_zoo": dict(
+            networks=["mlp", "lenet", "small_resnet"], diagrams=["lenet"], epochs=1,
+            train_size=200, eval_size=100, seeds=2, grid_epochs=1,
+        ),
+        "03_optimizer_comparison": dict(
+            train_size=256, eval_size=200, epochs=2, seeds=2
+        ),
+        "04_lr_batch_size_study": dict(
+            seeds=2, eval_size=100, train_size=320, batch_train_size=256,
+            grid_train_size=256, draws=10,
+        ),
+        "05_lr_schedules": dict(
+            train_size=200, eval_size=100, epochs=2, seeds=2, demo_size=64
+        ),
+        "06_confusion_matrix_analysis": dict(
+            train_size=256, eval_size=200, epochs=2, seeds=2
+        ),
     },
     "quick": {},
     "full": {
-        "01_data_exploration": {},
-        "02_model_zoo": {},
-        "03_optimizer_comparison": {},
-        "04_lr_batch_size_study": {},
-        "05_lr_schedules": {},
-        "06_confusion_matrix_analysis": {},
+        "01_data_exploration": dict(embed_size=5000, train_size=60000, eval_size=10000),
+        "02_model_zoo": dict(
+            diagrams=[], epochs=8, train_size=60000, eval_size=10000, seeds=5,
+            large_train_size=60000, large_eval_size=10000, large_seeds=3,
+            grid_networks=["lenet", "alexnet", "resnet18", "vgg11", "wrn16_4"],
+            grid_epochs=8,
+        ),
+        "03_optimizer_comparison": dict(
+            train_size=60000, eval_size=10000, epochs=10, seeds=5
+        ),
+        "04_lr_batch_size_study": dict(
+            seeds=5, eval_size=10000, train_size=60000, epochs=5,
+            batch_model="four_conv", batch_train_size=60000, batch_epochs=5,
+            grid_model="lenet", grid_train_size=60000, draws=1000,
+        ),
+        "05_lr_schedules": dict(
+            model="two_conv", train_size=60000, eval_size=10020, epochs=64, seeds=3,
+            demo_size=6000,
+        ),
+        "06_confusion_matrix_analysis": dict(
+            train_size=60000, eval_size=10000, epochs=10, seeds=5
+        ),
     },
 }
 

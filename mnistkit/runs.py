@@ -73,11 +73,12 @@ def _train_all(runs, executor, keep_weights) -> Iterator[Record]:
 
 
 def _process_pool(tasks: int) -> ProcessPoolExecutor:
-    # A fork server has imported torch once; forking this process would not be safe.
+    # A fork server imports torch once, and what optimizers import when first used;
+    # forking this process would not be safe.
     forkserver = "forkserver" in get_all_start_methods()
     context = get_context("forkserver" if forkserver else "spawn")
     if forkserver:
-        context.set_forkserver_preload(["mnistkit.runs"])
+        context.set_forkserver_preload(["mnistkit.runs", "torch._dynamo"])
     return ProcessPoolExecutor(
         min(tasks, joblib.cpu_count()), context, _start_worker, (dict(os.environ),)
     )

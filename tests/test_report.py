@@ -2,15 +2,17 @@
 
 import json
 import re
+from concurrent.futures import wait
 
 import matplotlib.pyplot as plt
 import nbformat
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from mnistkit import report
+from mnistkit import execute, report
 from mnistkit.__main__ import main
 from mnistkit.report import Chapter
 
@@ -120,6 +122,50 @@ def test_missing_parameters_cell(project, capsys):
     plant(project / "notebooks", "02_other", parameters=None)
     assert main(["report", "--scale", "smoke"]) == 2
     assert "02_other: no cell tagged `parameters`" in capsys.readouterr().err
+
+
+def test_the_page_shows_findings_sections_and_links(project):
+    source = """
+from IPython.display import HTML, Markdown, display
+display(Markdown("**Finding** of the {name}"))
+display(HTML("<table><tr><td>cell</td></tr></table>"))
+"""
+    path = project / "notebooks" / "01_good.ipynb"
+    plant(path.parent, "01_good", source)
+    book = nbformat.read(path, 4)
+    solution = "<details><summary>Solution</summary>\n\n$a$\n\n</details>"
+    text = f"## Section\n\n[next](02_other.ipynb)\n\n{solution}"
+    book.cells.insert(2, new_markdown_cell(text))
+    nbformat.write(book, path)
+    assert main(["report", "--only", "01"]) == 0
+    page = (project / "reports" / "quick" / "index.html").read_text()
+    assert "<strong>Finding</strong> of the 01_good" in page
+    assert "<td>cell</td>" in page and "<summary>" in page
+    assert 'href="#02_other"' in page and 'id="01_good"' in page
+    contents = re.search("<nav.*?</nav>", page, re.DOTALL)[0]
+    assert re.search(r"01_good</a>\s*<ul>\s*<li><a href=\"#section\"", contents)
+
+
+def test_interrupt_leaves_nothing_that_looks_finished(project, monkeypatch, capsys):
+    """Ctrl-C while a kernel works: the kernel dies and no file of it stays."""
+    source = """
+import os, pathlib, time
+pathlib.Path("started").write_text(str(os.getpid()))
+time.sleep(60)
+"""
+    plant(project / "notebooks", "01_good", source)
+    started = project / "notebooks" / "started"
+
+    def interrupt(futures, log):
+        while not (started.exists() and started.read_text()):
+            wait(futures, 0.1)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(execute, "watch", interrupt)
+    assert main(["report", "--only", "01"]) == 130
+    assert not psutil.pid_exists(int(started.read_text()))
+    assert not list((project / "reports" / "quick").iterdir())
+    assert "interrupted" in capsys.readouterr().err
 
 
 @pytest.fixture
