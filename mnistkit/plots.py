@@ -39,9 +39,10 @@ def curves(ax, frame, x, y, by, *, xlabel, ylabel, order=None, labels=True):
     Groups get colour, dash pattern and marker by order of appearance, or by `order`,
     a list of all values of `by`: pass the same list where a group may be missing, and
     its style stays the same. Up to 8 groups; ValueError beyond. The legend right of the
-    axes has the order of the lines' ends; labels=False leaves it out.
+    axes has the order of the lines' ends; labels=False leaves it out. The y axis is
+    scaled to the means: with two or three seeds a band may run out of the picture.
     """
-    table = summarize(frame, [by, x], y)
+    table, bands = summarize(frame, [by, x], y), []
     order = list(table[by].unique() if order is None else order)
     styles = list(plt.rcParams["axes.prop_cycle"])
     if len(order) > len(styles):
@@ -56,12 +57,15 @@ def curves(ax, frame, x, y, by, *, xlabel, ylabel, order=None, labels=True):
         )
         line.set(**style)
         if (rows["n"] > 1).any():
-            low, high, color = rows["low"], rows["high"], style["color"]
-            ax.fill_between(rows[x], low, high, color=color, alpha=0.15, linewidth=0)
+            bands.append((rows[x], rows["low"], rows["high"], style["color"]))
+    limits = ax.dataLim.frozen()
+    for *edges, color in bands:
+        ax.fill_between(*edges, color=color, alpha=0.15, linewidth=0)
+    ax.dataLim.set(limits)
     ax.set(xlabel=xlabel, ylabel=ylabel)
     if np.issubdtype(table[x].dtype, np.integer):
         ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    ax.margins(x=0.02)
+    ax.margins(x=0.02, y=0.1)
     if labels:  # beside the axes, in the order in which the lines end
         lines = [line for line in ax.lines if not line.get_label().startswith("_")]
         lines.sort(key=lambda line: np.nan_to_num(-line.get_ydata()[-1], nan=np.inf))
@@ -112,17 +116,20 @@ def confusion_heatmap(ax, matrix):
     """
     matrix = np.asarray(matrix)
     right = np.eye(len(matrix), dtype=bool)
-    errors = np.where(right, 0, matrix)
-    text = np.where(errors > 0, matrix.astype(str), "")
-    sns.heatmap(errors, mask=right, ax=ax, annot=text, fmt="", cmap="Oranges", vmin=0,
-                vmax=max(1, errors.max()), square=True, linewidths=0.5,
-                annot_kws=dict(fontsize=8), cbar_kws=dict(label="errors", shrink=0.8))
+    errors = np.ma.masked_array(matrix, right)
+    most = max(1, errors.max())
+    image = ax.imshow(errors, cmap="Oranges", vmin=0, vmax=most)
+    ax.figure.colorbar(image, ax=ax, label="errors", shrink=0.8)
+    for (true, predicted), count in np.ndenumerate(matrix):
+        color, size = "white" if count > 0.6 * most else "black", 8
+        if right[true, predicted]:
+            color, size = GREY, 7
+        place = dict(ha="center", va="center", color=color, size=size)
+        ax.text(predicted, true, count or "", **place)
     ax.set_facecolor("#E4E4E4")
-    for digit, count in enumerate(matrix[right]):
-        place = dict(ha="center", va="center", fontsize=7.5, color=GREY)
-        ax.text(digit + 0.5, digit + 0.5, count, **place)
     ax.grid(False)
-    ax.tick_params(length=0, rotation=0)
+    ax.set(xticks=range(len(matrix)), yticks=range(len(matrix)))
+    ax.tick_params(length=0)
     ax.set(xlabel="predicted digit", ylabel="true digit")
     return ax
 

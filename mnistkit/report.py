@@ -162,7 +162,8 @@ def add_footer(fig: Figure, text: str):
     """One small grey line below all that is drawn, wrapped to the figure's width."""
     for old in [line for line in fig.texts if line.get_gid() == "footer"]:
         old.remove()
-    fig.draw_without_rendering()  # lays out the axes
+    fig.draw_without_rendering()  # lays out the axes,
+    fig.set_layout_engine("none")  # once: constrained layout is slow
     box, (width, height) = fig.get_tightbbox(), fig.get_size_inches()
     footer = fig.text(
         box.x0 / width,

@@ -198,7 +198,7 @@ def _test(model: nn.Module, train: Batches, test: tuple[Tensor, Tensor]) -> dict
         "p_true": probability.gather(1, labels[:, None])[:, 0].half().cpu().numpy(),
         "summary": {
             "test_loss": nn.functional.cross_entropy(logits, labels).item(),
-            "test_accuracy": (predictions == labels).float().mean().item(),
+            "test_accuracy": (predictions == labels).sum().item() / len(labels),
         },
     }
 
@@ -243,10 +243,10 @@ def progress(total: int, done: int):
             yield bar.update
         return
 
-    def note(event: dict):
+    def note(**event):
         with open(log, "a") as file:
             file.write(json.dumps(event) + "\n")
 
-    note({"total": total})
-    note({"done": done})
-    yield lambda: note({"done": 1})
+    note(total=total)
+    note(done=done)
+    yield lambda: note(done=1)

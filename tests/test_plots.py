@@ -87,7 +87,7 @@ def test_confusion_heatmap_colours_errors_only(ax):
     matrix = np.diag(np.full(10, 980))
     matrix[4, 9] = 7
     plots.confusion_heatmap(ax, matrix)
-    assert ax.collections[0].get_clim() == (0, 7)
+    assert ax.images[0].get_clim() == (0, 7)
     texts = [text.get_text() for text in ax.texts]
     assert texts.count("980") == 10 and texts.count("7") == 1
     assert "predicted" in ax.get_xlabel() and "true" in ax.get_ylabel()
