@@ -1,7 +1,4 @@
-"""Figures of the report: every function takes an axes, draws a frame, returns the axes.
-
-Nothing here trains or computes a result beyond the mean and interval of a group.
-"""
+"""Figures: a function takes an axes, draws a frame on it and returns it."""
 
 from math import ceil
 from pathlib import Path

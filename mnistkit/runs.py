@@ -73,8 +73,7 @@ def _train_all(runs, executor, keep_weights) -> Iterator[Record]:
 
 
 def _process_pool(tasks: int) -> ProcessPoolExecutor:
-    # A fork server imports torch once, and what optimizers import when first used;
-    # forking this process would not be safe.
+    # Forking this process would not be safe; a fork server imports everything once.
     forkserver = "forkserver" in get_all_start_methods()
     context = get_context("forkserver" if forkserver else "spawn")
     if forkserver:
@@ -247,6 +246,5 @@ def progress(total: int, done: int):
         with open(log, "a") as file:
             file.write(json.dumps(event) + "\n")
 
-    note(total=total)
-    note(done=done)
+    note(total=total, done=done)
     yield lambda: note(done=1)

@@ -134,9 +134,7 @@ def test_executors_give_the_same_records(store_folder, tmp_path):
     by_default = sweep(few)
     with ThreadPoolExecutor(2) as pool:
         by_threads = sweep(few, pool, Store(tmp_path / "threads"))
-    cluster = distributed.LocalCluster(
-        n_workers=1, threads_per_worker=2, dashboard_address=None
-    )
+    cluster = distributed.LocalCluster(1, processes=False, dashboard_address=None)
     with cluster, distributed.Client(cluster) as client:
         by_dask = sweep(few, client.get_executor(), Store(tmp_path / "dask"))
     for a, b, c in zip(by_default, by_threads, by_dask, strict=True):
