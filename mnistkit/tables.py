@@ -76,7 +76,7 @@ def write_tensorboard(record: Record, folder: str | Path):
     """Losses, accuracies and the network's graph for TensorBoard, as R2 logged them.
 
     Needs the extra `tensorboard`. Loss per 100 steps and the scores per epoch
-    (R2-E11 logged one loss five times and a count as accuracy).
+    (R2 logged one loss five times and a count as accuracy: R2-E11).
     """
     from torch.utils.tensorboard import SummaryWriter
 
