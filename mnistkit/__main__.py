@@ -114,8 +114,9 @@ def data() -> int:
 
 
 def train(keep_weights: bool, tensorboard: str | None, **settings) -> int:
-    from mnistkit.records import Run, Store
+    from mnistkit.records import Run
     from mnistkit.runs import sweep
+    from mnistkit.store import Store
     from mnistkit.tables import describe, write_tensorboard
 
     [record] = sweep([Run(**settings)], keep_weights=keep_weights)

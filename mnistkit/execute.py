@@ -16,7 +16,7 @@ from tqdm import tqdm
 from mnistkit import report
 from mnistkit.data import load_mnist
 from mnistkit.publish import build_index
-from mnistkit.records import write_atomically
+from mnistkit.store import RECORDS, Store, packed, write_atomically
 from mnistkit.train import environment
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
@@ -62,7 +62,7 @@ def run_report(
                 job = pool.submit(execute, name, todo[name], where, stamp, stop)
                 futures[job] = name
             try:
-                failed = watch(futures, log)
+                failed, used = watch(futures, log)
             except KeyboardInterrupt:
                 stop.set()
                 pool.shutdown(wait=False, cancel_futures=True)
@@ -71,6 +71,9 @@ def run_report(
                 return 130
             finally:
                 pool.shutdown()
+    if scale == "full" and not failed:
+        archive = RECORDS / "full.zip"
+        Store().pack(used | (packed(archive) if only else set()), archive)
     print(f"{build_index(scale)}  ({time.perf_counter() - start:.0f} s)")
     if update_notebooks:
         for name in set(todo) - set(failed):
@@ -177,9 +180,12 @@ def clean(book):
             cell.outputs = [o for o in cell.outputs if WIDGET not in o.get("data", {})]
 
 
-def watch(futures: dict[Future, str], log: Path) -> dict[str, str]:
-    """Show progress until all chapters are done; the failed ones and their errors."""
-    failed, rest, pending = {}, "", set(futures)
+def watch(futures: dict[Future, str], log: Path) -> tuple[dict[str, str], set[str]]:
+    """Show progress until all chapters are done.
+
+    Returns the failed ones with their errors, and the names of all runs asked for.
+    """
+    failed, used, rest, pending = {}, set(), "", set(futures)
     quiet = not sys.stderr.isatty()
     with (
         tqdm(total=len(futures), desc="chapters", disable=quiet) as chapters,
@@ -190,8 +196,9 @@ def watch(futures: dict[Future, str], log: Path) -> dict[str, str]:
             done, pending = wait(pending, 0.3, FIRST_COMPLETED)
             *lines, rest = (rest + events.read()).split("\n")
             for event in map(json.loads, lines):
-                runs.total += event.get("total", 0)
-                runs.update(event.get("done", 0))
+                used.update(event.get("runs", ()))
+                runs.total += len(event.get("runs", ()))
+                runs.update(event["done"])
             runs.refresh()
             for future in done:
                 name, error = futures[future], future.exception()
@@ -201,7 +208,7 @@ def watch(futures: dict[Future, str], log: Path) -> dict[str, str]:
                     continue
                 failed[name] = last_line(error)
                 tqdm.write(f"{name} failed: {failed[name]}", sys.stderr)
-    return failed
+    return failed, used
 
 
 def last_line(error: BaseException) -> str:

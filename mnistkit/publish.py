@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from mnistkit import report
-from mnistkit.records import write_atomically
+from mnistkit.store import write_atomically
 
 SCALE_MEANS = {
     "smoke": "a few seconds per chapter, to see that everything runs; "
@@ -78,6 +78,10 @@ def _cells(name: str, book) -> list:
         elif cell.cell_type == "code":  # pandoc knows no Markdown outputs: make cells
             told = [o for o in cell.outputs if "text/markdown" in o.get("data", {})]
             cell.outputs = [o for o in cell.outputs if o not in told]
+            for data in (o.get("data", {}) for o in cell.outputs):
+                if "text/html" in data:
+                    linked = re.sub(r'"(\d\d_\w+)\.ipynb"', r'"#\1"', data["text/html"])
+                    data["text/html"] = linked
             cells += [new_markdown_cell(o.data["text/markdown"]) for o in told]
     return cells
 

@@ -1,14 +1,11 @@
-"""Run (one training, fixed completely), Record (what it left), and their store."""
+"""Run (one training, fixed completely) and Record (what it left behind)."""
 
 import base64
 import hashlib
 import json
 import math
-import os
-import warnings
 import zlib
 from dataclasses import MISSING, dataclass, field, fields
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -17,8 +14,6 @@ from torch import Tensor
 from mnistkit.data import MNIST, subset
 from mnistkit.models import MODELS, build_model
 from mnistkit.train import OPTIMIZERS, SCHEDULES
-
-RECORDS = Path(__file__).parents[1] / "reports" / "records"
 
 
 @dataclass(frozen=True)
@@ -169,67 +164,3 @@ class Record:
             p_true=np.frombuffer(packed, np.float16, n, offset=3 * n),
             **content,
         )
-
-
-class Store:
-    """A folder of records, one JSON file each: <data source>/<name of the run>.json.
-
-    The default folder is $MNISTKIT_STORE or reports/records of the project.
-    """
-
-    def __init__(self, folder: str | Path | None = None):
-        self.folder = Path(folder or os.environ.get("MNISTKIT_STORE") or RECORDS)
-
-    def path(self, run: Run, source: str) -> Path:
-        return self.folder / source / f"{run.name}.json"
-
-    def get(self, run: Run, source: str, with_weights=False) -> Record | None:
-        """The record of `run`, or None. A damaged one is set aside and named."""
-        path = self.path(run, source)
-        weights = path.with_suffix(".safetensors")
-        fresh_since = float(os.environ.get("MNISTKIT_FRESH", 0))
-        if not path.exists() or path.stat().st_mtime < fresh_since:
-            return None
-        try:
-            record = Record.from_json(path.read_text())
-            if record.run.name != run.name:
-                raise ValueError(f"it holds run {record.run.name}")
-            if weights.exists():
-                from safetensors.torch import load_file
-
-                record.weights = load_file(weights)
-        except Exception as error:  # whatever is wrong in it, the run can be repeated
-            aside = path.with_suffix(".damaged")
-            path.replace(aside)
-            warnings.warn(f"damaged record set aside as {aside}: {error}", stacklevel=3)
-            return None
-        return None if with_weights and record.weights is None else record
-
-    def put(self, record: Record) -> Path:
-        """Write a record atomically, its weights (safetensors) before it."""
-        path = self.path(record.run, record.data["source"])
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if record.weights is not None:
-            from safetensors.torch import save
-
-            write_atomically(path.with_suffix(".safetensors"), save(record.weights))
-        write_atomically(path, record.to_json().encode())
-        return path
-
-    def check(self):
-        """OSError in one line if records cannot be written here."""
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            write_atomically(self.folder / ".probe", b"")
-            (self.folder / ".probe").unlink()
-        except OSError as error:
-            raise OSError(
-                f"cannot write records to {self.folder} ({error.strerror}); "
-                "set MNISTKIT_STORE to a folder that can be written"
-            ) from None
-
-
-def write_atomically(path: Path, content: bytes):
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    temporary.write_bytes(content)
-    os.replace(temporary, path)

@@ -5,7 +5,9 @@ key in SCALES. Everything goes to figures/ and reports/ of the project ($MNISTKI
 overrides the place): the full scale there, other scales to subfolders of their own.
 """
 
+import ast
 import html
+import json
 import os
 import re
 import textwrap
@@ -18,7 +20,7 @@ from matplotlib.figure import Figure
 from pandas.io.formats.style import Styler
 
 from mnistkit.data import MNIST
-from mnistkit.records import write_atomically
+from mnistkit.store import write_atomically
 
 ROOT = Path(__file__).resolve().parents[1]
 CHAPTERS = sorted(path.stem for path in (ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
@@ -31,43 +33,49 @@ SCALES: dict[str, dict[str, dict]] = {
             train_size=200, eval_size=100, seeds=2, grid_epochs=1,
         ),
         "03_optimizer_comparison": dict(
-            train_size=256, eval_size=200, epochs=2, seeds=2
+            train_size=256, eval_size=200, epochs=2, seeds=2, own_train_size=256,
         ),
         "04_lr_batch_size_study": dict(
             seeds=2, eval_size=100, train_size=320, batch_train_size=256,
             grid_train_size=256, draws=10,
         ),
         "05_lr_schedules": dict(
-            train_size=200, eval_size=100, epochs=2, seeds=2, demo_size=64
+            train_size=200, eval_size=100, epochs=2, seeds=2, demo_size=64, demo_seeds=2
         ),
         "06_confusion_matrix_analysis": dict(
             train_size=256, eval_size=200, epochs=2, seeds=2
         ),
+        "07_five_reports_revisited": {},
     },
     "quick": {},
+    # The protocols of the reports. laptop_... is what stands in for the parts that take
+    # a GPU, where there is none and the records are not there either.
     "full": {
         "01_data_exploration": dict(embed_size=5000, train_size=60000, eval_size=10000),
         "02_model_zoo": dict(
             diagrams=[], epochs=8, train_size=60000, eval_size=10000, seeds=5,
             large_train_size=60000, large_eval_size=10000, large_seeds=3,
+            laptop_sizes=[2000, 2000, 64, 32], grid_epochs=8,
             grid_networks=["lenet", "alexnet", "resnet18", "vgg11", "wrn16_4"],
-            grid_epochs=8,
         ),
         "03_optimizer_comparison": dict(
-            train_size=60000, eval_size=10000, epochs=10, seeds=5
+            train_size=60000, eval_size=10000, epochs=10, seeds=3,
+            own_train_size=60000, laptop_train_size=6000,
         ),
         "04_lr_batch_size_study": dict(
-            seeds=5, eval_size=10000, train_size=60000, epochs=5,
+            seeds=3, eval_size=10000, train_size=60000, epochs=5,
             batch_model="four_conv", batch_train_size=60000, batch_epochs=5,
-            grid_model="lenet", grid_train_size=60000, draws=1000,
+            laptop_batch_train_size=3200, grid_model="lenet", grid_train_size=10000,
+            draws=1000,
         ),
         "05_lr_schedules": dict(
             model="two_conv", train_size=60000, eval_size=10020, epochs=64, seeds=3,
-            demo_size=6000,
+            laptop_train_size=1000, laptop_eval_size=2000, demo_size=1500,
         ),
         "06_confusion_matrix_analysis": dict(
-            train_size=60000, eval_size=10000, epochs=10, seeds=5
+            train_size=60000, eval_size=10000, epochs=10, seeds=3
         ),
+        "07_five_reports_revisited": {},
     },
 }
 
@@ -82,6 +90,16 @@ def folder(kind: str, scale: str) -> Path:
 
 def notebook(name: str) -> Path:
     return ROOT / "notebooks" / f"{name}.ipynb"
+
+
+def settings(name: str, scale: str) -> dict:
+    """A chapter's parameters at a scale: its notebook's, and what the scale injects."""
+    for cell in json.loads(notebook(name).read_text())["cells"]:
+        if "parameters" in cell["metadata"].get("tags", ()):
+            lines = ast.parse("".join(cell["source"])).body
+            said = {line.target.id: ast.literal_eval(line.value) for line in lines}
+            return said | {"scale": scale} | SCALES[scale].get(name, {})
+    raise ValueError(f"{name}: no cell tagged `parameters`")
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,8 @@ from tqdm.auto import tqdm
 
 from mnistkit.data import MEAN, MNIST, STD, Batches, load_mnist, split, subset
 from mnistkit.models import count_params
-from mnistkit.records import Record, Run, Store
+from mnistkit.records import Record, Run
+from mnistkit.store import Store
 from mnistkit.train import OPTIMIZERS, SCHEDULES, environment, evaluate, fit, predict
 
 TURN = threading.Lock()  # torch's random numbers belong to the process, not the thread
@@ -27,6 +28,7 @@ def sweep(
     executor: Executor | None = None,
     store: Store | None = None,
     keep_weights: bool = False,
+    laptop: list[Run] | None = None,
 ) -> list[Record]:
     """The records of `runs`, in their order; trains only what the store lacks.
 
@@ -34,15 +36,19 @@ def sweep(
     there is a CUDA GPU. Any `concurrent.futures.Executor` will do; networks defined in
     a notebook need one in this process: `ThreadPoolExecutor(1)`. Each record is written
     as soon as its run has finished, so an interrupted sweep goes on where it stopped.
-    OSError if the store cannot be written, ValueError for a run that cannot be trained.
+    `laptop` holds smaller runs that stand in for all of `runs` where one of them has no
+    record and there is no GPU to train it. OSError if the store cannot be written,
+    ValueError for a run that cannot be trained.
     """
     store = store or Store()
     source = load_mnist().source
     records = {run.name: store.get(run, source, keep_weights) for run in runs}
     missing = {run.name: run for run in runs if records[run.name] is None}
+    if missing and laptop is not None and not torch.cuda.is_available():
+        return sweep(laptop, executor, store, keep_weights)
     if missing:
         store.check()
-    with progress(len(records), len(records) - len(missing)) as done:
+    with progress([*records], len(missing)) as done:
         for record in _train_all(list(missing.values()), executor, keep_weights):
             if record.data["source"] != source:
                 raise ValueError(
@@ -234,10 +240,11 @@ def _deterministic():
 
 
 @contextmanager
-def progress(total: int, done: int):
+def progress(names: list[str], missing: int):
     """A bar over the runs of a sweep, or lines in $MNISTKIT_PROGRESS for `report`."""
-    log = os.environ.get("MNISTKIT_PROGRESS")
+    log, total = os.environ.get("MNISTKIT_PROGRESS"), len(names)
     if log is None:
+        done = total - missing
         with tqdm(total=total, initial=done, desc="runs", leave=False) as bar:
             yield bar.update
         return
@@ -246,5 +253,5 @@ def progress(total: int, done: int):
         with open(log, "a") as file:
             file.write(json.dumps(event) + "\n")
 
-    note(total=total, done=done)
+    note(runs=names, done=total - missing)
     yield lambda: note(done=1)

@@ -12,8 +12,10 @@ import pytest
 import torch
 
 from mnistkit import runs as runs_module
-from mnistkit.records import Record, Run, Store
+from mnistkit import store as store_module
+from mnistkit.records import Record, Run
 from mnistkit.runs import best_epoch, sweep, train_run
+from mnistkit.store import Store, packed
 from mnistkit.tables import (
     describe,
     epoch_table,
@@ -167,6 +169,47 @@ def test_a_record_under_the_wrong_name_is_damaged(tiny, tmp_path):
     store.put(tiny).rename(store.path(other, tiny.data["source"]))
     with pytest.warns(UserWarning, match="damaged"):
         assert store.get(other, tiny.data["source"]) is None
+
+
+def test_packed_records_are_found_from_every_store(tiny, tmp_path, monkeypatch):
+    source, archive = tiny.data["source"], tmp_path / "full.zip"
+    store, empty = Store(tmp_path / "store"), Store(tmp_path / "empty")
+    store.put(tiny)
+    store.put(replace(tiny, run=replace(tiny.run, seed=9), weights=None))
+    store.pack({tiny.run.name}, archive)
+    monkeypatch.setattr(store_module, "RECORDS", tmp_path)
+    assert packed(archive) == {tiny.run.name}
+    assert timeless(empty.get(tiny.run, source)) == timeless(tiny)
+    assert empty.get(tiny.run, source, with_weights=True).weights.keys() == (
+        tiny.weights.keys()
+    )
+    assert empty.get(replace(tiny.run, seed=9), source) is None
+    monkeypatch.setenv("MNISTKIT_FRESH", str(time.time()))
+    assert empty.get(tiny.run, source) is None
+
+
+def test_packing_again_keeps_what_the_store_no_longer_has(tiny, tmp_path):
+    archive = tmp_path / "full.zip"
+    Store(tmp_path / "one").put(tiny)
+    Store(tmp_path / "one").pack({tiny.run.name}, archive)
+    before = archive.read_bytes()
+    Store(tmp_path / "two").pack({tiny.run.name}, archive)
+    assert archive.read_bytes() == before
+    Store(tmp_path / "two").pack(set(), archive)
+    assert packed(archive) == set()
+    assert packed(tmp_path / "no such file") == set()
+
+
+def test_smaller_runs_stand_in_where_there_is_no_gpu(store_folder, monkeypatch):
+    large = [replace(TINY, epochs=1, seed=seed) for seed in (0, 1)]
+    small = [replace(TINY, epochs=1, train_size=64)]
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    [record] = sweep(large, laptop=small)
+    assert record.run == small[0]
+    sweep(large[:1])  # one of the two is not enough
+    assert [r.run for r in sweep(large, laptop=small)] == small
+    sweep(large)
+    assert [r.run for r in sweep(large, laptop=small)] == large
 
 
 def test_store_that_cannot_be_written(tmp_path):

@@ -1,0 +1,212 @@
+"""Verdicts on the five reports' claims: the rules, and the ledger they are applied to.
+
+`ledger.csv` says what the reports claim; mnistkit/checks binds a computation to each
+claim that can be judged. The rules below turn what was computed into a verdict:
+
+- a count, a formula or a definition is *reproduced* or *wrong as stated*: `exact`;
+- a measured number is *not reproduced* if it would be a surprise as one more run of
+  ours (Student's prediction interval, half a unit of its last digit granted for
+  rounding), else *reproduced*: `numbers`;
+- a ranking is *reproduced* if every pair is decided as claimed, *not reproduced* if a
+  pair is decided the other way, else undecided: `ranking`;
+- what is undecided or was not run *cannot be checked*, and the reason is given.
+
+Verdicts by test hold at 5 % after Holm's correction over all tests of one report.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy import stats as sps
+
+from mnistkit.data import MNIST
+from mnistkit.records import Record
+from mnistkit.stats import holm, paired_test
+from mnistkit.tables import describe
+
+LEDGER = Path(__file__).with_name("ledger.csv")
+VERDICTS = ("reproduced", "not reproduced", "wrong as stated", "cannot be checked")
+REPRODUCED, NOT_REPRODUCED, WRONG, UNCHECKED = VERDICTS
+LEVEL = 0.05
+
+
+class Missing(Exception):
+    """The evidence for a claim is not there; the message says what was not run."""
+
+
+@dataclass
+class Evidence:
+    """What checks may look at: the data, and the records of each experiment by name."""
+
+    mnist: MNIST
+    records: dict[str, list[Record]]
+
+    def runs(self, name: str) -> list[Record]:
+        """The records of an experiment at whatever scale it was run, or Missing."""
+        if not self.records.get(name):
+            raise Missing(f"{name} was not run")
+        return self.records[name]
+
+    def full(self, name: str) -> list[Record]:
+        """Only if it was run on (nearly) all training images, as the reports did."""
+        records = self.runs(name)
+        if min(record.data["train_size"] for record in records) < 49_000:
+            raise Missing(f"run at a smaller scale only: {describe(records)}")
+        return records
+
+
+@dataclass
+class Finding:
+    """What a computation says about a claim. `judge` makes verdicts of the p values.
+
+    `points` holds a dict(label, reported, mean, low, high, n) per number. `against` and
+    `support` are p values: how surprising is what was computed if the claim is true, or
+    if it is not?
+    """
+
+    verdict: str
+    regenerated: str = ""
+    reason: str = ""
+    points: list[dict] = field(default_factory=list)
+    against: float = math.nan
+    support: float = math.nan
+
+
+def exact(reported, regenerated, reason: str = "") -> Finding:
+    """A count, a formula or a definition: equal, or wrong as stated."""
+    verdict = REPRODUCED if reported == regenerated else WRONG
+    return Finding(verdict, _text(regenerated), reason)
+
+
+def holds(statement: bool, regenerated, reason: str = "") -> Finding:
+    """A statement that a computation found true or false, and what it computed."""
+    verdict = REPRODUCED if statement else WRONG
+    return Finding(verdict, _text(regenerated), reason)
+
+
+def unchecked(reason: str) -> Finding:
+    return Finding(UNCHECKED, reason=reason)
+
+
+def numbers(reported, values, unit: float, labels=None, reason: str = "") -> Finding:
+    """Measured numbers [k] against those of n runs of ours [n, k] (or one: [n]).
+
+    `unit` is that of the last printed digit: 0.01 for "0.97". A number that is cut off
+    instead of rounded is given as the middle of its range. Two runs or fewer decide
+    nothing.
+    """
+    reported = np.atleast_1d(np.asarray(reported, float))
+    values = np.asarray(values, float).reshape(-1, len(reported))
+    n, mean = len(values), values.mean(0)
+    if n < 3:
+        return unchecked(f"n = {n}: at least three runs are needed")
+    spread = values.std(0, ddof=1) * math.sqrt(1 + 1 / n)  # of one more run
+    excess = np.maximum(abs(reported - mean) - unit / 2, 0)
+    # Runs that all agree, and disagree with the report: no chance of a later one.
+    t = np.divide(excess, spread, np.where(excess > 0, np.inf, 0.0), where=spread > 0)
+    p = 2 * sps.t.sf(t, n - 1)
+    half = sps.t.ppf(1 - LEVEL / 2, n - 1) * spread
+    points = pd.DataFrame({"label": labels or "", "reported": reported, "mean": mean})
+    points = points.assign(low=mean - half, high=mean + half, n=n)
+    inside = int((excess <= half).sum())
+    text = f"{inside} of {len(reported)} within the intervals, n = {n}"
+    if len(reported) == 1:
+        text = "{:.4g} [{:.4g}, {:.4g}], n = {:.0f}".format(*points.iloc[0, 2:])
+    against = min(1.0, len(reported) * p.min())
+    return Finding("", text, reason, points.to_dict("records"), against)
+
+
+def ranking(
+    frame, by: str, value: str, order: list, higher_is_better=True, reason: str = ""
+) -> Finding:
+    """The groups in `order`, best first, by tests paired over seeds.
+
+    All pairs must be decided as claimed (then the largest p counts: each must be
+    small); one pair the other way is enough against it (smallest p, times the pairs).
+    """
+    rows = frame[frame[by].isin(order)]
+    lacking = [name for name in order if name not in set(rows[by])]
+    if lacking:
+        return unchecked(f"not run: {', '.join(map(str, lacking))}")
+    rows = rows.sort_values(by, key=lambda names: names.map(order.index), kind="stable")
+    tests = paired_test(rows, by, value, higher_is_better=higher_is_better)
+    if tests["p"].isna().any():
+        return unchecked(f"n = {tests['n'].min()}: too few runs to tell from chance")
+    as_claimed = (tests["difference"] > 0) == higher_is_better
+    for_claim = np.where(as_claimed, tests["p"] / 2, 1 - tests["p"] / 2)
+    means = rows.groupby(by, sort=False)[value].mean().sort_values()
+    means = means[::-1] if higher_is_better else means
+    text = " > ".join(f"{name} {mean:.4g}" for name, mean in means.items())
+    text += f", n = {tests['n'].min()}"
+    against = min(1.0, len(tests) * float((1 - for_claim).min()))
+    return Finding("", text, reason, [], against, float(for_claim.max()))
+
+
+def judge(
+    ledger: pd.DataFrame,
+    checks: dict[str, Callable[[Evidence], Finding]],
+    evidence: Evidence,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """(a row per claim with its verdict, a row per reported and regenerated number).
+
+    A claim without a check keeps the ledger's reason why it has none. KeyError for a
+    check whose claim is not in the ledger.
+    """
+    unknown = sorted(set(checks) - set(ledger["id"]))
+    if unknown:
+        raise KeyError(f"checks of unknown claims: {', '.join(unknown)}")
+    found = {}
+    for row in ledger.itertuples():
+        try:
+            check = checks.get(row.id)
+            found[row.id] = check(evidence) if check else unchecked(row.no_check)
+        except Missing as missing:
+            found[row.id] = unchecked(str(missing))
+    for report in ledger["report"].unique():
+        decide([found[id] for id in ledger["id"][ledger["report"] == report]])
+    table = ledger.drop(columns="no_check").assign(
+        regenerated=[finding.regenerated for finding in found.values()],
+        verdict=[finding.verdict for finding in found.values()],
+        reason=[finding.reason for finding in found.values()],
+    )
+    points = [{"id": id} | point for id, f in found.items() for point in f.points]
+    columns = ["id", "label", "reported", "mean", "low", "high", "n"]
+    return table, pd.DataFrame(points, columns=columns)
+
+
+def decide(findings: list[Finding]):
+    """Put verdicts for p values, Holm-adjusted over `findings`, in place."""
+    tested = [finding for finding in findings if not finding.verdict]
+    p = [value for finding in tested for value in (finding.against, finding.support)]
+    adjusted = iter(holm(p))
+    for finding in tested:
+        against, support = next(adjusted), next(adjusted)
+        if against < LEVEL:
+            finding.verdict = NOT_REPRODUCED
+        elif math.isnan(support) or support < LEVEL:
+            finding.verdict = REPRODUCED
+        else:
+            finding.verdict = UNCHECKED
+            undecided = "undecided: these runs do not separate what is ranked"
+            finding.reason = "; ".join(filter(None, (undecided, finding.reason)))
+
+
+def read_ledger() -> pd.DataFrame:
+    """A row per claim: id, report, kind, claim, reported, chapter, no_check.
+
+    kind: arch, proto, num, rank, def, fig, feat or code. chapter: the number of the
+    chapter that shows the matter. no_check: why there is no computation, else empty.
+    """
+    return pd.read_csv(LEDGER, dtype=str, keep_default_na=False)
+
+
+def _text(value) -> str:
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_text, value))
+    if isinstance(value, bool | str):
+        return str(value)
+    return f"{value:,}" if isinstance(value, int) else f"{value:.6g}"
