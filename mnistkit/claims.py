@@ -4,9 +4,10 @@
 claim that can be judged. The rules below turn what was computed into a verdict:
 
 - a count, a formula or a definition is *reproduced* or *wrong as stated*: `exact`;
-- a measured number is *not reproduced* if it would be a surprise as one more run of
+- a measured number is *reproduced* if it lies in the 95 % interval for one more run of
   ours (Student's prediction interval, half a unit of its last digit granted for
-  rounding), else *reproduced*: `numbers`;
+  rounding), *not reproduced* if it is a surprise even after the correction below, else
+  undecided; of several numbers in a claim nine in ten must lie inside: `numbers`;
 - a ranking is *reproduced* if every pair is decided as claimed, *not reproduced* if a
   pair is decided the other way, else undecided: `ranking`;
 - what is undecided or was not run *cannot be checked*, and the reason is given.
@@ -61,11 +62,11 @@ class Evidence:
 
 @dataclass
 class Finding:
-    """What a computation says about a claim. `judge` makes verdicts of the p values.
+    """What a computation says about a claim; without a verdict, `decide` gives one.
 
     `points` holds a dict(label, reported, mean, low, high, n) per number. `against` and
     `support` are p values: how surprising is what was computed if the claim is true, or
-    if it is not?
+    if it is not? `alike` says whether measured numbers look like ours.
     """
 
     verdict: str
@@ -74,6 +75,7 @@ class Finding:
     points: list[dict] = field(default_factory=list)
     against: float = math.nan
     support: float = math.nan
+    alike: bool = False
 
 
 def exact(reported, regenerated, reason: str = "") -> Finding:
@@ -92,12 +94,12 @@ def unchecked(reason: str) -> Finding:
     return Finding(UNCHECKED, reason=reason)
 
 
-def numbers(reported, values, unit: float, labels=None, reason: str = "") -> Finding:
+def numbers(reported, values, unit, labels=None, reason: str = "") -> Finding:
     """Measured numbers [k] against those of n runs of ours [n, k] (or one: [n]).
 
-    `unit` is that of the last printed digit: 0.01 for "0.97". A number that is cut off
-    instead of rounded is given as the middle of its range. Two runs or fewer decide
-    nothing.
+    `unit` is that of the last printed digit, 0.01 for "0.97" (one, or one per number).
+    A number that is cut off instead of rounded is given as the middle of its range. Two
+    runs or fewer decide nothing.
     """
     reported = np.atleast_1d(np.asarray(reported, float))
     values = np.asarray(values, float).reshape(-1, len(reported))
@@ -117,7 +119,8 @@ def numbers(reported, values, unit: float, labels=None, reason: str = "") -> Fin
     if len(reported) == 1:
         text = "{:.4g} [{:.4g}, {:.4g}], n = {:.0f}".format(*points.iloc[0, 2:])
     against = min(1.0, len(reported) * p.min())
-    return Finding("", text, reason, points.to_dict("records"), against)
+    alike = inside >= 0.9 * len(reported)
+    return Finding("", text, reason, points.to_dict("records"), against, alike=alike)
 
 
 def ranking(
@@ -187,11 +190,11 @@ def decide(findings: list[Finding]):
         against, support = next(adjusted), next(adjusted)
         if against < LEVEL:
             finding.verdict = NOT_REPRODUCED
-        elif math.isnan(support) or support < LEVEL:
+        elif support < LEVEL or finding.alike:
             finding.verdict = REPRODUCED
         else:
             finding.verdict = UNCHECKED
-            undecided = "undecided: these runs do not separate what is ranked"
+            undecided = "undecided with so few runs"
             finding.reason = "; ".join(filter(None, (undecided, finding.reason)))
 
 

@@ -32,7 +32,7 @@ chapter.save_table(pd.DataFrame({{"n": [n]}}), "count")
 PROGRESS = """
 import os
 from mnistkit.runs import progress
-with progress(3, 1) as done:
+with progress(["a", "b", "c"], missing=2) as done:
     done()
 print(open(os.environ["MNISTKIT_PROGRESS"]).read())
 """

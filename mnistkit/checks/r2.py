@@ -1,0 +1,209 @@
+"""Checks of R2: four convolutions, and what the report says of convolution and SGD."""
+
+import io
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from mnistkit.claims import Missing, exact, holds
+from mnistkit.data import Batches, normalize
+from mnistkit.models import build_model, conv, count_params, head, layer_table
+from mnistkit.train import fit, sgdm
+
+
+def fails(call) -> bool:
+    """Does a call raise an error?"""
+    try:
+        call()
+    except (RuntimeError, SyntaxError):
+        return True
+    return False
+
+
+def kinds(name) -> list[str]:
+    return [row["kind"] for row in layer_table(build_model(name))]
+
+
+def r2_01(e):
+    found = kinds("four_conv")
+    text = (
+        f"{found.count('Conv2d')} convolutions, {found.count('Linear')} linear layers"
+    )
+    return holds("Conv2d" not in found, text, "the network is convolutional (R2-E1)")
+
+
+def r2_02(e):
+    image, kernel = torch.linspace(-1, 2, 18).view(2, 1, 1, 3, 3)
+    sums = (image * kernel).sum().item()
+    return holds(abs(F.conv2d(image, kernel).item() - sums) < 1e-5, sums)
+
+
+def r2_03(e):
+    images = normalize(e.mnist.train_images[:1])
+    maps = [nn.Conv2d(1, 4, size)(images).shape[1] for size in (1, 3, 5)]
+    reason = "out_channels decides the number of maps (R2-E2)"
+    return holds(len(set(maps)) > 1, f"{maps} maps for kernel sizes 1, 3, 5", reason)
+
+
+def r2_04(e):
+    images = normalize(e.mnist.train_images[:1])
+    sides = [nn.Conv2d(1, 1, size, padding=1)(images).shape[-1] for size in (3, 5)]
+    text = f"28 becomes {sides[0]} with kernel 3, {sides[1]} with kernel 5"
+    return holds(set(sides) == {28}, text, "only a padding of (k - 1) / 2 does (R2-E3)")
+
+
+def r2_05(e):
+    x = torch.linspace(-2, 2, 9)
+    right = [max(0.0, value) for value in x.tolist()]
+    return exact(right, F.relu(x).tolist())
+
+
+def r2_06(e):
+    pool, layer = nn.MaxPool2d(2), nn.Conv2d(1, 16, 3)
+    text = f"pooling {count_params(pool)}, the convolution {count_params(layer)}"
+    maps = layer(normalize(e.mnist.train_images[:1]))
+    reason = "maps are activations; parameters are weights (R2-E4)"
+    return holds(isinstance(maps, nn.Parameter), text, reason)
+
+
+def r2_08(e):
+    logits, labels = torch.eye(10), torch.arange(10)
+    apart = F.nll_loss(logits.softmax(1).log(), labels)
+    together = F.cross_entropy(logits, labels)
+    return holds(
+        torch.isclose(apart, together), together.item(), "softmax is in the loss"
+    )
+
+
+def r2_13(e):
+    """Loss over 30 steps with and without batch norm, two convolutions, five seeds."""
+    images, labels = e.mnist.train_images[:960], e.mnist.train_labels[:960]
+    final = {True: [], False: []}
+    for norm in final:
+        for seed in range(5):
+            with torch.random.fork_rng(devices=[]):
+                torch.default_generator.manual_seed(seed)
+                layers = [
+                    *conv(1, 8, norm=norm, pool=True),
+                    *conv(8, 8, norm=norm, pool=True),
+                ]
+                network = nn.Sequential(*layers, *head(200, 10))
+            batches = Batches(images, labels, 32, seed=seed)
+            [row] = fit(network, batches, sgdm(network.parameters(), 0.01), epochs=1)
+            final[norm].append(row["train_loss"])
+    faster = sum(np.less(final[True], final[False]))
+    return holds(
+        faster == 5,
+        f"lower loss over 30 steps in {faster} of 5 pairs",
+        "speed only, in a small network",
+    )
+
+
+def r2_14(e):
+    printed = "nn.Sequential(nn.Conv2d(64, 128, kernel_size=3) nn.BatchNorm2d(128))"
+    error = fails(lambda: compile(printed, "printed", "eval"))
+    return holds(
+        not error, "SyntaxError" if error else "compiles", "a comma is missing (R2-E6)"
+    )
+
+
+def r2_17(e):
+    from torchvision.transforms.functional import to_tensor
+
+    image = e.mnist.train_images[0]
+    same = torch.allclose(to_tensor(image.numpy()), normalize(image[None], 0, 1)[0])
+    return holds(same, f"pixels / 255, largest {image.max().item() / 255:g}")
+
+
+def r2_18(e):
+    data = e.mnist.train_images[:640], e.mnist.train_labels[:640]
+
+    def twice(shuffle):
+        batches = Batches(*data, 64, shuffle=shuffle)
+        return [torch.cat([labels for _, labels in batches]) for _ in range(2)]
+
+    moved, same = torch.equal(*twice(True)), torch.equal(*twice(False))
+    return holds(not moved and same, "a new order per epoch in training only")
+
+
+def r2_20(e):
+    if e.mnist.source != "mnist":
+        raise Missing("needs full MNIST")
+    steps = len(Batches(e.mnist.train_images, e.mnist.train_labels, 64))
+    return exact(
+        [938, 9], [steps, steps // 100], "the last 38 batches are never printed"
+    )
+
+
+def r2_21(e):
+    printed = "%d%%" % 98.99  # noqa: UP031 (R2 prints so)
+    reason = "the print cuts off decimals (R2-E9), and eval() is missing (R2-E8)"
+    return exact("99%", printed, reason)
+
+
+def r2_22(e):
+    network, file = build_model("lenet"), io.BytesIO()
+    torch.save(network.state_dict(), file)
+    file.seek(0)
+    loaded = torch.load(file)
+    same = all(
+        torch.equal(value, loaded[key]) for key, value in network.state_dict().items()
+    )
+    return holds(same, f"{len(loaded)} tensors reloaded")
+
+
+def r2_23(e):
+    predictions = e.mnist.test_labels[-16:]  # of a perfect network, the last test batch
+    right = (predictions == e.mnist.train_labels[:16]).sum().item()
+    text = f"a perfect network is called right for {right} of 16"
+    return holds(
+        right == 16, text, "image, label and prediction are of three images (R2-E10)"
+    )
+
+
+def r2_24(e):
+    perfect = e.mnist.test_labels
+    logged = (perfect == e.mnist.test_labels).sum().item()
+    return holds(logged <= 1, logged, "a count is logged, not an accuracy (R2-E11)")
+
+
+def r2_26(e):
+    from torchvision.datasets import MNIST
+
+    dataset = MNIST.__new__(MNIST)
+    dataset.root = "data"
+    folder = dataset.processed_folder.rpartition("/")[2].rpartition("\\")[2]
+    return exact("progress", folder, "the folder is called processed (R2-E12)")
+
+
+def r2_27(e):
+    rows = normalize(e.mnist.train_images[:2]).flatten(1)  # [2, 784]
+    error = fails(lambda: build_model("four_conv")(rows))
+    text = "rows of 784: " + ("error" if error else "accepted")
+    return holds(not error, text, "this network takes images [N, 1, 28, 28] (R2-E1)")
+
+
+CHECKS = {
+    "R2-01": r2_01,
+    "R2-02": r2_02,
+    "R2-03": r2_03,
+    "R2-04": r2_04,
+    "R2-05": r2_05,
+    "R2-06": r2_06,
+    "R2-07": lambda e: exact(2, kinds("four_conv").count("MaxPool2d")),
+    "R2-08": r2_08,
+    "R2-12": lambda e: exact(2_328_298, count_params(build_model("four_conv"))),
+    "R2-13": r2_13,
+    "R2-14": r2_14,
+    "R2-17": r2_17,
+    "R2-18": r2_18,
+    "R2-20": r2_20,
+    "R2-21": r2_21,
+    "R2-22": r2_22,
+    "R2-23": r2_23,
+    "R2-24": r2_24,
+    "R2-26": r2_26,
+    "R2-27": r2_27,
+}
