@@ -51,11 +51,11 @@ SCALES: dict[str, dict[str, dict]] = {
     # The protocols of the reports. laptop_... is what stands in for the parts that take
     # a GPU, where there is none and the records are not there either.
     "full": {
-        "01_data_exploration": dict(embed_size=5000, train_size=60000, eval_size=10000),
+        "01_data_exploration": dict(embed_size=3000, train_size=60000, eval_size=2000),
         "02_model_zoo": dict(
             diagrams=[], epochs=8, train_size=60000, eval_size=10000, seeds=5,
             large_train_size=60000, large_eval_size=10000, large_seeds=3,
-            laptop_sizes=[2000, 2000, 64, 32], grid_epochs=8,
+            laptop_sizes=[1000, 1000, 32, 32], grid_epochs=8,
             grid_networks=["lenet", "alexnet", "resnet18", "vgg11", "wrn16_4"],
         ),
         "03_optimizer_comparison": dict(
@@ -70,7 +70,7 @@ SCALES: dict[str, dict[str, dict]] = {
         ),
         "05_lr_schedules": dict(
             model="two_conv", train_size=60000, eval_size=10020, epochs=64, seeds=3,
-            laptop_train_size=1000, laptop_eval_size=2000, demo_size=1500,
+            laptop_train_size=600, laptop_eval_size=1000, demo_size=600,
         ),
         "06_confusion_matrix_analysis": dict(
             train_size=60000, eval_size=10000, epochs=10, seeds=3

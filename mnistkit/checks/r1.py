@@ -105,11 +105,6 @@ def r1_10(e):
     return exact(["16x12x12", "32x8x8", "32x4x4", "512", "10"], found[1:])
 
 
-def r1_13(e):
-    """To the nearest thousand: the report says `about`."""
-    return holds(round(shared.steps(e), -3) == 1000, shared.steps(e))
-
-
 def r1_12(e):
     network, right = shared.trained(e)
     _, predicted = torch.max(predict(network, e.mnist.test_images[:500]), dim=1)

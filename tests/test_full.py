@@ -1,0 +1,48 @@
+"""What the repository ships of the full scale: records, figures, tables, findings."""
+
+import zipfile
+
+import pandas as pd
+import pytest
+
+from mnistkit.records import Record
+from mnistkit.report import CHAPTERS, ROOT, SCALES, settings
+from mnistkit.store import RECORDS
+
+
+def test_the_records_are_whole_and_small():
+    archive = RECORDS / "full.zip"
+    assert archive.stat().st_size < 15_000_000
+    with zipfile.ZipFile(archive) as file:
+        names = [name for name in file.namelist() if name.endswith(".json")]
+        for name in names[::8]:
+            record = Record.from_json(file.read(name).decode())
+            assert name == f"mnist/{record.run.name}.json"
+            assert record.data["source"] == "mnist"
+            assert len(record.predictions) == record.data["test_size"]
+    assert len(names) > 100
+
+
+@pytest.mark.parametrize("name", CHAPTERS)
+def test_every_chapter_has_figures_and_tables_at_full_scale(name):
+    figures = {path.stem for path in (ROOT / "figures").glob(f"{name}_*.svg")}
+    assert figures == {path.stem for path in (ROOT / "figures").glob(f"{name}_*.png")}
+    tables = list((ROOT / "reports").glob(f"{name}_*.csv"))
+    assert figures and tables
+    for path in tables:
+        assert pd.read_csv(path)["data"].str.contains("full scale").all()
+
+
+def test_the_readme_quotes_the_findings_of_chapter_07():
+    path = ROOT / "reports" / "07_five_reports_revisited_findings.csv"
+    readme = " ".join((ROOT / "README.md").read_text().split())
+    for finding in pd.read_csv(path)["finding"]:
+        assert finding in readme
+
+
+def test_settings_are_the_notebooks_and_the_scales():
+    name = "03_optimizer_comparison"
+    quick, full = settings(name, "quick"), settings(name, "full")
+    assert quick.keys() == full.keys() and quick["scale"] == "quick"
+    assert full == quick | SCALES["full"][name] | {"scale": "full"}
+    assert quick["train_size"] < full["train_size"] == 60_000
