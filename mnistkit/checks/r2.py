@@ -91,7 +91,7 @@ def r2_12(e):
     return exact([2048, 1024, 128, 10], widths, f"{count:,} parameters")
 
 
-def r2_13(e):
+def batch_norm_is_faster(e):
     """Loss over 30 steps with and without batch norm, two convolutions, five seeds."""
     images, labels = e.mnist.train_images[:960], e.mnist.train_labels[:960]
     final = {True: [], False: []}
@@ -219,7 +219,7 @@ CHECKS = {
     "R2-07": r2_07,
     "R2-08": r2_08,
     "R2-12": r2_12,
-    "R2-13": r2_13,
+    "R2-13": batch_norm_is_faster,
     "R2-14": r2_14,
     "R2-17": r2_17,
     "R2-18": r2_18,

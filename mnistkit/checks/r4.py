@@ -13,8 +13,8 @@ from torch import nn, zeros
 from torch.nn import Conv2d, Linear, MaxPool2d, Sequential
 from torch.utils.flop_counter import FlopCounterMode
 
-from mnistkit.claims import UNCHECKED, Finding, exact, holds, numbers
-from mnistkit.data import split
+from mnistkit.claims import UNCHECKED, Finding, exact, holds, numbers, ranking
+from mnistkit.data import normalize, split
 from mnistkit.models import build_model, conv, count_macs, count_params, head
 from mnistkit.records import Run
 from mnistkit.tables import run_table
@@ -109,6 +109,36 @@ def r4_38(e):
     return holds(half < here, text, "the original was split for memory (R4-E9)")
 
 
+def r4_12(e):
+    """The gradient at the first of 24 layers of 32 units, plain and mended."""
+    images, labels = normalize(e.mnist.train_images[:256]), e.mnist.train_labels[:256]
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(0)
+        layers = [nn.Linear(784, 32)] + [nn.Linear(32, 32) for _ in range(24)]
+        last = nn.Linear(32, 10)
+    norms = []
+    for mended in (False, True):
+        x = layers[0](images.flatten(1))
+        for layer in layers[1:]:
+            y = layer(x)
+            y = F.batch_norm(y, None, None, training=True) if mended else y
+            x = y.relu() + (x if mended else 0)
+        loss = F.cross_entropy(last(x), labels)
+        norms.append(torch.autograd.grad(loss, layers[0].weight)[0].norm().item())
+    text = "norm {:.0e}, with batch norm and shortcuts {:.0e}".format(*norms)
+    return holds(norms[0] < 1e-3 * norms[1], text, "the gradient only, untrained")
+
+
+def r4_35(e):
+    """The gap of the two losses at dropout 0.75 against 0.25, over learning rates."""
+    runs = run_table([r for r in e.full("r4_grid") if r.run.model == "lenet"])
+    runs = runs[runs["seed"] == 0]
+    gaps = runs.assign(gap=(runs["val_loss"] - runs["train_loss"]).abs())
+    gaps["seed"] = gaps["lr"]  # pairs are those of the same learning rate
+    reason = "the gap of the losses only, one seed for each of three learning rates"
+    return ranking(gaps, "dropout", "gap", [0.75, 0.25], False, reason)
+
+
 CHECKS = {
     "R4-01": lambda e: holds(
         sum(bool(widths(n, Conv2d)) for n in ROWS) >= 4
@@ -143,6 +173,7 @@ CHECKS = {
     "R4-11": lambda e: holds(
         (share := count_params(net("alexnet")[14:]) / count("alexnet")) > 0.5,
         f"{share:.0%} of the parameters"),
+    "R4-12": r4_12,
     "R4-13": lambda e: exact(11_172_810, count("resnet18")),
     "R4-14": lambda e: holds(
         (change := abs(NORM(x := e.mnist.test_images[:64, None] / 255) - NORM(x + 5))
@@ -183,6 +214,7 @@ CHECKS = {
         SECONDS.idxmin() == each(count_macs).idxmin() == "lenet"
         and TEST["lenet"] >= TEST.median(),
         f"{SECONDS.min():.0f} s, the least; accuracy {TEST['lenet']:.2%}"),
+    "R4-35": r4_35,
     "R4-38": r4_38,
     "R4-39": lambda e: holds(
         SECONDS["alexnet"] > SECONDS["resnet18"],
