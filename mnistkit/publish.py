@@ -13,7 +13,8 @@ SCALE_MEANS = {
     "smoke": "a few seconds per chapter, to see that everything runs; "
     "its numbers mean nothing",
     "quick": "the settings that the notebooks show, sized for a laptop",
-    "full": "the protocols of the student reports, with several seeds",
+    "full": "the protocols of the student reports, with several seeds; smaller runs "
+    "where a GPU would be needed and none was at hand, as the notes say",
 }
 VERSIONS = ("torch", "torchvision", "numpy", "pandas", "scikit-learn", "matplotlib")
 

@@ -1,8 +1,6 @@
 """Checks of R3: two convolutions; schedules, and Adam against NAdam and SGDM."""
 
 import io
-from math import exp, sqrt
-from operator import attrgetter
 from pathlib import PureWindowsPath
 
 import numpy as np
@@ -10,54 +8,42 @@ import pandas as pd
 import torch
 import torch.nn.functional as F
 from torch import nn, tensor
-from torch.func import grad
-from torch.optim import SGD, Adam
-from torch.optim.lr_scheduler import StepLR
+from torch.optim import SGD, Adam, lr_scheduler
 from torch.utils.data import DataLoader, TensorDataset, random_split
 
+from mnistkit.checks.miniature import agrees, path, two_valleys
 from mnistkit.checks.r2 import batch_norm_is_faster
 from mnistkit.claims import Finding, exact, holds, numbers, ranking
 from mnistkit.data import augment, normalize, split
+from mnistkit.files import FILES
 from mnistkit.models import build_model, count_params, layer_table
-from mnistkit.tables import describe
-from mnistkit.train import SCHEDULES, predict
+from mnistkit.tables import describe, run_table
+from mnistkit.train import SCHEDULES
 
-four = attrgetter("train_images", "train_labels", "test_images", "test_labels")
-EDGE = tensor([0.0, 1, 1]).expand(1, 1, 3, 3)  # vertical, from 0 to 1
+NETWORK = build_model("two_conv").requires_grad_(False)
+WEIGHTS = list(NETWORK.state_dict().values())
+IMAGE = torch.ones(1, 1, 28, 28)
+STRIDE_2 = F.conv2d(IMAGE, torch.ones(1, 1, 3, 3), stride=2, padding=1)
 KERNEL = tensor([[-1.0, 0, 1]] * 3)[None, None]
-NINE, SURE, COIN = tensor(9.0), tensor(0), tensor([0.6, 0.4])
-PARTS = ["train", "val", "test"]
+EDGE = tensor([[0.0, 1, 1]] * 3)  # rising; then falling, flat, horizontal
+EDGES = torch.stack([EDGE, 1 - EDGE, torch.ones(3, 3), EDGE.T])[:, None]
 P, Q = tensor([[0.7, 0.2, 0.1], [0.5, 0.3, 0.2]])
+HITS = P.multinomial(9999, True, generator=torch.Generator()) == 0  # argmax: always
+LOGITS = tensor([[-2.0, 3, 1], [1, 0, 2], [9, -9, 8]])
+SURE = (99 * torch.eye(10)[0]).softmax(0)
+FOLDER = PureWindowsPath("data\\hw7\\")
 
 
-def reloaded(value):
-    torch.save(value, file := io.BytesIO())
-    return torch.load(io.BytesIO(file.getvalue()))
-
-
-def moved(optimizer, steps=1, gradient=1.0, clip=np.inf, **options):
-    """How far the last of some steps with the same gradient moves a weight."""
-    weight = torch.ones(1, dtype=torch.float64)
-    update = optimizer([weight], **options)
-    for _ in range(steps):
-        before, weight.grad = weight.item(), gradient * torch.ones_like(weight)
-        nn.utils.clip_grad_norm_(weight, clip)
-        update.step()
-    return round(before - weight.item(), 9)
-
-
-def rates(schedule, *settings, steps=64):
-    """The lr of each step, as a share of the optimizer's."""
-    schedule, path = schedule(SGD([torch.zeros(1)], 1.0), *settings), []
-    for _ in range(steps):
-        path += schedule.get_last_lr()
-        schedule.optimizer.step()
-        schedule.step()
-    return np.array(path)
+def unchanged(tensors):
+    """How many tensors come back from a file as they were."""
+    file = io.BytesIO()
+    torch.save(tensors, file)
+    file.seek(0)
+    return sum(map(torch.equal, tensors, torch.load(file)))
 
 
 def printed_loop(accuracies, log_open=True):
-    """R3-31's branches as they are indented: (tests made, stale epochs counted)."""
+    """(tests made, stale epochs counted) with the branches indented as printed."""
     best = tests = stale = 0
     for accuracy in accuracies:
         if accuracy > best:
@@ -67,148 +53,209 @@ def printed_loop(accuracies, log_open=True):
     return tests, stale
 
 
-TESTS, STALE = printed_loop([0.90, 0.95, 0.94, 0.93])  # two better, two stale
+def rates(schedule, *settings, steps=64):
+    """The lr of each step, as a share of the optimizer's."""
+    schedule, shares = schedule(SGD([torch.zeros(1)], 1.0), *settings), []
+    for _ in range(steps):
+        shares += schedule.get_last_lr()
+        schedule.optimizer.step()
+        schedule.step()
+    return np.array(shares)
 
 
-def lines(records):
+def r3_04(e):
+    """Parameters of the first convolution, and of one that does not share them."""
+    shared, separate = count_params(NETWORK[0]), (28 * 28 + 1) * 64 * 28 * 28
+    linear = count_params(NETWORK[9:]) / count_params(NETWORK)
+    text = f"{shared:,}; if not shared {separate:,}"
+    return holds(shared < separate, text, f"yet {linear:.1%} of R3's own are FC")
+
+
+def r3_07(e):
+    """Slopes of MSE and cross-entropy where the sigmoid is almost 1, the label 0."""
+    z, label = tensor(9.0, requires_grad=True), tensor(0.0)
+    losses = [loss(z.sigmoid(), label) for loss in (F.mse_loss, F.binary_cross_entropy)]
+    slopes = [round(torch.autograd.grad(loss, z)[0].item(), 3) for loss in losses]
+    return exact([0.0, 1.0], slopes, "but R3's second softmax undoes it (R3-E1)")
+
+
+def r3_11(e):
+    """The shapes of both schedules in 64 epochs, 6 of them our warm-up."""
+    steps, warm = (rates(SCHEDULES[name], 1, 64) for name in ("step", "warmup_cosine"))
+    exponential = np.allclose(steps[2:] / steps[:-2], 0.9)
+    rise, fall = np.diff(warm[:6]), np.diff(warm[6:])
+    linear = rise[0] > 0 and np.allclose(rise, rise[0])
+    shapes, last = exponential and linear and max(fall) < 0, (steps[-1], warm[-1])
+    return holds(shapes, last, "of the lr in epoch 64; our warm-up (R3-E16)")
+
+
+def r3_12(e):
+    """How many different splits three tries give with cuDNN set so."""
+    with torch.backends.cudnn.flags(deterministic=True, benchmark=False):
+        tries = [random_split(range(99), [83, 16])[1].indices for _ in range(3)]
+    return exact(1, len(set(map(tuple, tries))), "splits in 3 tries: no seed (R3-E8)")
+
+
+def r3_14(e):
+    """The test labels as they come from a data loader."""
+    data = TensorDataset(e.mnist.test_images, e.mnist.test_labels)
+    served = torch.cat([labels for _, labels in DataLoader(data, batch_size=16)])
+    return holds(torch.equal(served, e.mnist.test_labels), f"{len(served):,} images")
+
+
+def r3_16(e):
+    """The share of the training images that is split off."""
+    n = len(split(e.mnist.train_labels, 0.167)[1])
+    reason = f"{n:,} images; drop_last leaves out {n % 16}, always the same (R3-E7)"
+    return exact(0.167, n / len(e.mnist.train_labels), reason)
+
+
+def r3_19(e):
+    """The output shapes of the pooling and the linear layers."""
+    rows = [r for r in layer_table(NETWORK) if r["kind"] in ("MaxPool2d", "Linear")]
+    shapes = ["x".join(map(str, row["output"])) for row in rows]
+    return exact(["64x14x14", "128x7x7", "784", "98", "10"], shapes)
+
+
+def r3_25(e):
+    """How far eval() changes an image after batch norm."""
+    norm, image = nn.BatchNorm2d(1), normalize(e.mnist.test_images[:1])
+    change = (norm(image) - norm.eval()(image)).abs().max().item()
+    return exact(0.0, round(change, 2), "largest change if eval() is missing (R3-E3)")
+
+
+def r3_27(e):
+    """How far 99 steps lead with R3's momentum, with none and with the usual one."""
+    ends = [path(SGD, torch.sum, [0.0], 99, momentum=m)[-1] for m in (1e-5, 0, 0.9)]
+    printed, usual = (ends[0] / ends[1]).item(), (ends[2] / ends[1]).item()
+    reason = f"of plain SGD's way in 99 steps; {usual:.1f} with momentum 0.9 (R3-E10)"
+    return holds(printed > 2, f"{printed:.4f}", reason)
+
+
+def r3_29(e):
+    """The norm of a gradient of norm 100 after clipping."""
+    weight = torch.zeros(2)
+    weight.grad = tensor([60.0, 80.0])
+    nn.utils.clip_grad_norm_(weight, 10)
+    return exact(10.0, round(weight.grad.norm().item(), 3), "from 100")
+
+
+def r3_34(e):
+    """How many images a rotation changes."""
+    images = normalize(e.mnist.test_images[:8], 0, 1)
+    rotated = augment(images, torch.Generator(), shift=0, scale=0)
+    changed = (images != rotated).flatten(1).any(1).sum().item()
+    return holds(changed == 0, f"{changed} of 8 rotated", "tensors can be too (R3-E11)")
+
+
+def runs(records):
     """A row per run of R3's comparison: its line, scores, and how its curves move."""
-    rows = []
-    for record in records:
-        run, curves = record.run, pd.DataFrame(record.history)
-        printed = run.optimizer_options.get("momentum", 1) < 0.01
-        row = {"line": "printed" if printed else f"{run.optimizer} {run.schedule}"}
-        row |= {k: record.summary[f"{k}_accuracy"] for k in PARTS}
-        row |= {"seed": run.seed, "drawn": record.p_true.mean(dtype=float)}
-        test, swings = curves["test_accuracy"], curves["val_loss"][:10].diff().fillna(0)
-        row |= {"gain": test.iloc[-1] - test[0], "unrest": test[len(test) // 2 :].std()}
-        rows.append(row | {"swings": swings.clip(lower=0).mean()})
-    return pd.DataFrame(rows, [row["line"] for row in rows])
+    table, curves = run_table(records), [pd.DataFrame(r.history) for r in records]
+    table["line"] = table["optimizer"] + " " + table["schedule"]
+    printed = [r.run.optimizer_options.get("momentum") == 1e-5 for r in records]
+    table.loc[printed, "line"] = "printed"
+    table["drawn"] = [record.p_true.mean(dtype=float) for record in records]
+    tests = [c["test_accuracy"] for c in curves]
+    table["gain"] = [test.iloc[-1] - test.iloc[0] for test in tests]
+    table["unrest"] = [test[len(test) // 2 :].std() for test in tests]
+    table["swings"] = [c["val_loss"][:10].diff().clip(lower=0).mean() for c in curves]
+    return table
 
 
-def compared(e, *higher, same=None, reason=""):
-    """(score, line with more, line with less) ...: all, and no difference in `same`."""
-    runs = lines(e.runs("r3"))
-    parts = [ranking(runs, "line", score, order) for score, *order in higher]
-    if same and not any(part.verdict for part in parts):
-        parts.append(numbers(0, same(runs), 0.01))
-    if undecided := [part for part in parts if part.verdict]:
-        return undecided[0]
-    names = [score for score, *_ in higher] + ["difference"]
-    text = [f"{a} {b.regenerated}" for a, b in zip(names, parts, strict=False)]
-    against = min(1.0, len(parts) * min(part.against for part in parts))
-    support = max(part.support for part in parts if part.support >= 0)
-    printed = runs[runs["line"] == "printed"][["test", "drawn"]].mean()
-    reason = reason.format(*printed) + describe(e.runs("r3"))
-    return Finding("", "; ".join(text), reason, [], against, support)
+def all_of(e, parts, reason=""):
+    """A claim of (name, finding)s: one against it is enough, all must support it."""
+    for _, finding in parts:
+        if finding.verdict:  # it cannot be checked
+            return finding
+    text = "; ".join(f"{name} {finding.regenerated}" for name, finding in parts)
+    against = min(1.0, len(parts) * min(finding.against for _, finding in parts))
+    support = np.nanmax([finding.support for _, finding in parts])
+    return Finding("", text, reason + describe(e.runs("r3")), [], against, support)
 
 
+def r3_38(e):
+    """Adam with StepLR scores more than with other schedules, and wavers less."""
+    table, step, parts = runs(e.runs("r3")), "adam step", []
+    for other in ("adam constant", "adam warmup_cosine"):
+        parts.append(("test", ranking(table, "line", "test_accuracy", [step, other])))
+        parts.append(("unrest", ranking(table, "line", "unrest", [other, step])))
+    return all_of(e, parts)
+
+
+def r3_40(e):
+    """NAdam has larger swings and a better validation than Adam, the same test."""
+    table, order = runs(e.runs("r3")), ["nadam step", "adam step"]
+    nadam, adam = (table[table["line"] == line].set_index("seed") for line in order)
+    gaps = (nadam["test_accuracy"] - adam["test_accuracy"]).dropna()
+    swings = ranking(table, "line", "swings", order)
+    val, same = ranking(table, "line", "val_accuracy", order), numbers(0, gaps, 0.01)
+    return all_of(e, [("swings", swings), ("val", val), ("test difference", same)])
+
+
+def r3_42(e):
+    """Adam scores more than SGDM, whose test accuracy stays where it started."""
+    table, order = runs(e.runs("r3")), ["adam step", "sgdm step"]
+    sgdm, printed = (table[table["line"] == line] for line in ("sgdm step", "printed"))
+    test = ranking(table, "line", "test_accuracy", order)
+    gain = numbers(0, sgdm["gain"], 0.01)
+    argmax, drawn = printed[["test_accuracy", "drawn"]].mean()
+    reason = f"SGD as printed: {argmax:.3f} by argmax, {drawn:.3f} drawn (R3-E12); "
+    return all_of(e, [("test", test), ("gain", gain)], reason)
+
+
+def r3_44(e):
+    """The scores of Adam with StepLR."""
+    table, parts = runs(e.full("r3")), ["train", "val", "test"]
+    scores = table[table["line"] == "adam step"][[f"{part}_accuracy" for part in parts]]
+    return numbers([0.999, 0.991, 0.989], scores, 0.001, parts)
+
+
+TESTS, STALE = printed_loop([0.90, 0.95, 0.94, 0.93])  # two better, two stale
+STEP_LR = rates(lr_scheduler.StepLR, 2, 0.9)  # as printed, a step per epoch
 def r3_09(e):
-    """SGD with momentum 0.9 from 4.5, in a bowl around 0 that has a dip near 3."""
-    x, velocity = 4.5, 0.0
-    for _ in range(300):
-        slope = 0.1 * x + 8 * (x - 3) * exp(-2 * (x - 3) ** 2)
-        velocity = 0.9 * velocity + slope
-        x -= 0.1 * velocity
+    """Where SGD with momentum 0.9 ends up between two valleys."""
+    end = path(SGD, two_valleys, [1.5], 300, lr=0.01, momentum=0.9)[-1].item()
     reason = "momentum can carry over small dips; it guarantees nothing"
-    return holds(abs(x) < 0.1, f"ends at {x:.2f}; the lowest point is 0", reason)
+    return holds(end < 0, f"ends at {end:.2f}; the lowest point is at -1.04", reason)
 
 
 CHECKS = {
-    "R3-01": lambda e: exact(
-        4, sum(map(torch.equal, four(e.mnist), reloaded(four(e.mnist)))), "reloaded"),
-    "R3-02": lambda e: exact(
-        len(w := build_model("two_conv").state_dict()),
-        sum(map(torch.equal, w.values(), reloaded(w).values())), "tensors reloaded"),
+    "R3-01": lambda e: exact(4, unchanged([getattr(e.mnist, part) for part in FILES])),
+    "R3-02": lambda e: exact(len(WEIGHTS), unchanged(WEIGHTS), "tensors reloaded"),
     "R3-03": lambda e: exact(1, TESTS, "one per improvement, 2 in 4 epochs (R3-E5)"),
-    "R3-04": lambda e: holds(
-        (a := count_params(nn.Conv2d(1, 64, 3))) < (b := 785 * 64 * 28 * 28),
-        f"{a:,}; if not shared {b:,}", "yet {:.1%} of its own parameters are FC".format(
-            count_params((n := build_model("two_conv"))[9:]) / count_params(n))),
-    "R3-05": lambda e: exact(
-        [3.0, -3.0, 0.0, 0.0],
-        [F.conv2d(x, KERNEL).item() for x in (EDGE, 1 - EDGE, EDGE**0, EDGE.mT)]),
-    "R3-06": lambda e: holds(
-        torch.isclose(h := F.cross_entropy(Q.log(), P), -P @ Q.log()), h.item()),
-    "R3-07": lambda e: exact(  # slopes of MSE and cross-entropy, sure and wrong
-        [0.0, 1.0], [round(grad(lambda z, f=f: f(z.sigmoid(), 0 * z))(NINE).item(), 3)
-                     for f in (F.mse_loss, F.binary_cross_entropy)],
-        "but the second softmax of R3's code brings the fault back (R3-E1)"),
-    "R3-08": lambda e: exact(
-        step := round(0.001 * (1 - 0.9) / sqrt(1 - 0.999), 6), moved(Adam, lr=0.001),
-        f"first step; without bias correction and epsilon {step:.4f} (R3-E9)"),
+    "R3-04": r3_04,
+    "R3-05": lambda e: exact([3, -3, 0, 0], F.conv2d(EDGES, KERNEL).flatten().tolist()),
+    "R3-06": lambda e: agrees(-(P * Q.log()).sum(), F.cross_entropy(Q.log(), P)),
+    "R3-07": r3_07,
+    "R3-08": lambda e: agrees(
+        -0.001 * (1 - 0.9) / (1 - 0.999) ** 0.5,
+        path(Adam, torch.sum, [0.0], 1, lr=0.001)[-1],
+        "first step; the bias correction and epsilon are left out (R3-E9)",
+    ),
     "R3-09": r3_09,
-    "R3-11": lambda e: holds(
-        np.allclose((x := rates(SCHEDULES["step"], 1, 64))[2:] / x[:-2], 0.9)
-        and np.ptp(np.diff((w := rates(SCHEDULES["warmup_cosine"], 1, 64))[:6])) < 1e-9
-        and w[0] < w[5] and np.diff(w[6:]).max() < 0, f"{x[-1]:.4f}, {w[-1]:.4f}",
-        "of the lr in epoch 64; the warm-up's settings are ours (R3-E16)"),
-    "R3-12": lambda e: exact(
-        1, len({tuple(random_split(range(999), [833, 166])[1].indices) for _ in "abc"}),
-        "different splits in 3 tries: seeds are missing (R3-E8)"),
-    "R3-14": lambda e: holds(
-        torch.equal(y := e.mnist.test_labels, torch.cat([part for _, part in DataLoader(
-            TensorDataset(*reloaded(four(e.mnist)[2:])), 16)])), f"{len(y):,} images"),
+    "R3-11": r3_11,
+    "R3-12": r3_12,
+    "R3-14": r3_14,
     "R3-15": lambda e: exact(0, TESTS, "in 4 epochs, and used to choose (R3-E5)"),
-    "R3-16": lambda e: exact(
-        0.167, (n := len(split(y := e.mnist.train_labels, 0.167)[1])) / len(y),
-        f"{n:,} images; drop_last leaves out {n % 16}, always the same (R3-E7)"),
-    "R3-17": lambda e: exact(
-        1 + (28 + 2 - 3) / 2, nn.Conv2d(1, 1, 3, 2, 1)(torch.ones(1, 28, 28)).shape[-1],
-        "not 14.5, from 28 with k 3, p 1, stride 2: round down (R3-E14)"),
+    "R3-16": r3_16,
+    "R3-17": lambda e: agrees(1 + 27 / 2, STRIDE_2.shape[-1], "round down (R3-E14)"),
     "R3-18": batch_norm_is_faster,
-    "R3-19": lambda e: exact(
-        ["64x14x14", "128x7x7", "784", "98", "10"],
-        ["x".join(map(str, r["output"])) for r in layer_table(build_model("two_conv"))
-         if r["kind"] in ("MaxPool2d", "Linear")]),
-    "R3-20": lambda e: exact(
-        [1, 10], [*build_model("two_conv")(torch.ones(1, 28, 28)[None]).shape]),
-    "R3-21": lambda e: exact(
-        0.0, round(F.cross_entropy((99 * torch.eye(10)[0]).softmax(0), SURE).item(), 4),
-        "lowest loss after two softmaxes; a network should give logits (R3-E1)"),
-    "R3-22": lambda e: holds(
-        (n := printed_loop([0.9] * 64)[1]) > 48, f"{n} of 63 stale epochs counted",
-        "the count never grows, so no run stops early (R3-E6)"),
-    "R3-23": lambda e: exact(
-        ("data", "hw7"), PureWindowsPath("data\\hw7\\").parts, "on Windows only"),
-    "R3-24": lambda e: exact(  # 9,999 images, right with probability 0.6: argmax has 1
-        1.0, round(1 - COIN.multinomial(9999, True, generator=torch.Generator())
-                   .double().mean().item(), 2),
-        "where argmax scores 1: a draw scores the mean p of the truth (R3-E2)"),
-    "R3-25": lambda e: exact(
-        0.0, round(((n := nn.BatchNorm2d(1))(x := normalize(e.mnist.test_images[:1]))
-                    - n.eval()(x)).abs().max().item(), 2),
-        "largest change by batch norm if eval() is missing (R3-E3)"),
-    "R3-27": lambda e: holds(
-        (x := moved(SGD, 99, lr=1, momentum=1e-5)) > 2, f"{x:.4f} plain steps",
-        f"plain SGD; 0.9 makes it {moved(SGD, 99, lr=1, momentum=0.9):.0f} (R3-E10)"),
-    "R3-28": lambda e: holds(
-        np.allclose(x := rates(StepLR, 2, 0.9), 0.9 ** (np.arange(64) // 2)),
-        f"{x[-1]:.4f} of the lr in epoch 64"),
-    "R3-29": lambda e: exact(
-        [5.0, 10.0], [round(moved(SGD, 1, g, 10, lr=1.0), 3) for g in (5, 100)]),
-    "R3-30": lambda e: holds(
-        torch.equal(x := (z := predict(build_model("mlp"), e.mnist.test_images))
-                    .argmax(1), z.softmax(1).argmax(1)), f"{len(x):,} alike",
-        "predictions with and without softmax; the test draws instead (R3-E2)"),
+    "R3-19": r3_19,
+    "R3-20": lambda e: exact([1, 10], list(NETWORK(IMAGE[0][None]).shape)),
+    "R3-21": lambda e: exact(0.0, F.cross_entropy(SURE, SURE).item(), "lowest (R3-E1)"),
+    "R3-22": lambda e: exact(48, printed_loop([0.9] * 49)[1], "never counted (R3-E6)"),
+    "R3-23": lambda e: exact(("data", "hw7"), FOLDER.parts, "on Windows only"),
+    "R3-24": lambda e: exact(1.0, HITS.double().mean().item(), "drawn (R3-E2)"),
+    "R3-25": r3_25,
+    "R3-27": r3_27,
+    "R3-28": lambda e: agrees(0.9 ** (np.arange(64) // 2), STEP_LR, "in epoch 64"),
+    "R3-29": r3_29,
+    "R3-30": lambda e: exact([1, 2, 0], LOGITS.softmax(1).argmax(1).tolist()),
     "R3-31": lambda e: exact(2, STALE, "`else` belongs to another `if` (R3-E6)"),
-    "R3-32": lambda e: holds(
-        np.allclose(x := rates(StepLR, 2, 0.9),
-                    rates(SCHEDULES["step"], 5, 64, steps=320)[::5]),
-        f"{x[2]:.1f} of the lr in epoch 3"),
-    "R3-34": lambda e: holds(
-        torch.equal(x := normalize(e.mnist.test_images[:8], 0, 1),
-                    y := augment(x, torch.Generator())),
-        f"{(x != y).any(3).any(2).sum()} of 8 rotated", "tensors can be too (R3-E11)"),
-    "R3-38": lambda e: compared(
-        e, *(("test", "adam step", f"adam {o}") for o in ("constant", "warmup_cosine")),
-        *(("unrest", f"adam {o}", "adam step") for o in ("constant", "warmup_cosine"))),
-    "R3-40": lambda e: compared(
-        e, ("swings", "nadam step", "adam step"), ("val", "nadam step", "adam step"),
-        same=lambda t: t.pivot(index="seed", columns="line", values="test").eval(
-            "`nadam step` - `adam step`").dropna()),
-    "R3-42": lambda e: compared(
-        e, ("test", "adam step", "sgdm step"), same=lambda t: t["gain"]["sgdm step"],
-        reason="SGD as printed: {:.3f} by argmax, {:.3f} drawn (R3-E12); "),
-    "R3-44": lambda e: numbers([0.999, 0.991, 0.989], lines(e.full("r3"))
-                               .loc["adam step", PARTS], 0.001, PARTS),
+    "R3-32": lambda e: agrees(STEP_LR, rates(SCHEDULES["step"], 5, 64, steps=320)[::5]),
+    "R3-34": r3_34,
+    "R3-38": r3_38,
+    "R3-40": r3_40,
+    "R3-42": r3_42,
+    "R3-44": r3_44,
 }
