@@ -1,21 +1,20 @@
 """Checks of R4: five known networks on a grid of learning rates and dropouts."""
 
 import re
-from functools import partial
 from itertools import product
 
-import numpy as np
 import pandas as pd
 import torch
 import torch.nn.functional as F
-from scipy.stats import norm, spearmanr
+from scipy.stats import norm
 from torch import nn, zeros
-from torch.nn import Conv2d, Linear, MaxPool2d, Sequential
+from torch.autograd import grad
+from torch.nn import Conv2d, Linear, Sequential
 from torch.utils.flop_counter import FlopCounterMode
 
 from mnistkit.claims import UNCHECKED, Finding, exact, holds, numbers, ranking
 from mnistkit.data import normalize, split
-from mnistkit.models import build_model, conv, count_macs, count_params, head
+from mnistkit.models import MODELS, build_model, conv, count_macs, count_params, head
 from mnistkit.records import Run
 from mnistkit.tables import run_table
 
@@ -27,206 +26,225 @@ ROWS = {  # R4's best runs (R4-25 to R4-29), at the names of our networks
     "vgg11": (0.0005, 0.3, 128_806_154, 0.9950, 0.9893, 0.9908, 872.76),
     "wrn16_4": (0.0005, 0.3, 2_748_602, 0.9962, 0.9939, 0.9937, 652.82),
 }
-GRID = [*product(ROWS, (1e-3, 5e-3, 5e-4), (0.5, 0.25, 0.3, 0.75))]
 BEST = pd.DataFrame(ROWS, ["lr", "dropout", "parameters", *SCORES, "seconds"]).T
 SECONDS, TEST = BEST["seconds"], BEST["test_accuracy"]
-IMAGES, NORM = zeros(2, 1, 28, 28), nn.BatchNorm2d(1)
-TEXT, LAYERS = "alexnet_text", Conv2d | Linear
 with torch.device("meta"):  # shapes without values
-    SHAPES, COLOUR = zeros(2, 1, 28, 28), zeros(2, 3, 28, 28)
-    UNPADDED = Sequential(*conv(1, 6, 5, pool=True), *conv(6, 16, 5, pool=True))
+    NETWORKS = {name: build_model(name) for name in MODELS}
+    UNPADDED = conv(1, 6, 5, pool=True) + conv(6, 16, 5, pool=True)
+    TWO_SMALL, ONE_LARGE = conv(1, 1, 3) + conv(1, 1, 3), conv(1, 1, 5)
     BLOCK = conv(128, 256, padding=1) + conv(256, 256, padding=1, pool=True)
-    OLD = [*conv(3, 96, 11, stride=4, padding=2), MaxPool2d(3, 2)]  # AlexNet of 2012:
-    OLD += [*conv(96, 256, 5, padding=2, groups=2), MaxPool2d(3, 2)]  # two groups are
-    OLD += conv(256, 384, padding=1) + conv(384, 384, padding=1, groups=2)  # two GPUs
-    OLD += [*conv(384, 256, padding=1, groups=2), MaxPool2d(3, 2)]
-    OLD = Sequential(*OLD, *head(9216, 4096, 4096, 1000))
-    TWO, ONE = Sequential(*conv(1, 1), *conv(1, 1)), Sequential(*conv(1, 1, 5))
+    POOL = [nn.MaxPool2d(3, 2)]
+    ALEXNET_2012 = conv(3, 96, 11, stride=4, padding=2) + POOL
+    ALEXNET_2012 += conv(96, 256, 5, padding=2, groups=2) + POOL  # a group per GPU
+    ALEXNET_2012 += conv(256, 384, padding=1) + conv(384, 384, padding=1, groups=2)
+    ALEXNET_2012 += conv(384, 256, padding=1, groups=2) + POOL
+    ALEXNET_2012 += head(9216, 4096, 4096, 1000)
+PARAMETERS = {name: count_params(network) for name, network in NETWORKS.items()}
+SIZES = pd.Series({name: PARAMETERS[name] for name in ROWS})
+MACS = pd.Series({name: count_macs(NETWORKS[name]) for name in ROWS})
+LINEAR = count_params(NETWORKS["alexnet"][14:]) / PARAMETERS["alexnet"]  # a share
+GRID = product(ROWS, (1e-3, 5e-3, 5e-4), (0.5, 0.25, 0.3, 0.75))
+RUNS = {Run(name, lr=lr, dropout=p, epochs=8).name for name, lr, p in GRID}
 
+def widths(name, kind=Conv2d | Linear):
+    """The outputs of each layer of a kind."""
+    return [len(m.weight) for m in NETWORKS[name].modules() if isinstance(m, kind)]
 
-def net(name) -> nn.Module:
-    with torch.device("meta"):
-        return build_model(name)
+def shape(layers, channels=1, size=28):
+    """The shape of what layers make of an image."""
+    return Sequential(*layers)(zeros(1, channels, size, size, device="meta")).shape
 
-
-def each(measure) -> pd.Series:
-    return pd.Series({name: measure(net(name)) for name in ROWS})
-
-
-def count(name) -> int:
-    return count_params(net(name))
-
-
-def widths(name, kind) -> list[int]:
-    return [len(m.weight) for m in net(name).modules() if isinstance(m, kind)]
-
-
-def failure(call, *args) -> str:
-    """The message of the error that a call raises, or nothing."""
+def outcome(call, *args):
+    """The message of the error that a call raises, or "runs"."""
     try:
         call(*args)
     except (RuntimeError, ValueError) as error:
         return str(error)
-    return ""
+    return "runs"
 
+def r4_01(e):
+    """The networks with convolutions, and the images that are held out."""
+    networks = [name for name in ROWS if widths(name, Conv2d)]
+    held_out = len(split(e.mnist.train_labels)[1])
+    text = f"{len(networks)} networks, {held_out:,} images held out"
+    reason = "in our zoo; the size of R4's split is not given"
+    return holds(len(networks) >= 4 and held_out > 0, text, reason)
+
+def r4_03(e):
+    """A network on the device "meta", with images on the CPU."""
+    fails = outcome(NETWORKS["lenet"], zeros(2, 1, 28, 28)) != "runs"
+    return holds(fails, f"{'an' if fails else 'no'} error if not moved")
+
+def r4_06(e):
+    """The kernels and units of AlexNet, against LeNet's."""
+    kernels, units = widths("alexnet_text", Conv2d), widths("alexnet_text", Linear)
+    more = sum(kernels) > sum(widths("lenet", Conv2d))
+    larger = max(units) > max(widths("lenet", Linear))
+    return holds(len(kernels) == 5 and more and larger, kernels + units)
+
+def r4_08(e):
+    """The sizes in the error message of the network of 2012."""
+    message = outcome(shape, ALEXNET_2012, 3)
+    return exact("(256x2x2) (256x0x0)", " ".join(re.findall(r"\(256x.x.\)", message)))
+
+def r4_12(e):
+    """The gradient at the first of 25 layers of 32 units, plain and mended."""
+    images, labels = normalize(e.mnist.train_images[:256]), e.mnist.train_labels[:256]
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(0)
+        layers = [m for m in head(784, *[32] * 25, 10) if isinstance(m, Linear)]
+    plain = mended = layers[0](images.flatten(1))
+    for layer in layers[1:-1]:
+        plain = layer(plain).relu()
+        mended = mended + F.batch_norm(layer(mended), None, None, training=True).relu()
+    losses = [F.cross_entropy(layers[-1](x), labels) for x in (plain, mended)]
+    norms = [grad(x, layers[0].weight, retain_graph=True)[0].norm() for x in losses]
+    text = f"norm {norms[0]:.0e}, with batch norm and shortcuts {norms[1]:.0e}"
+    return holds(norms[0] < 1e-3 * norms[1], text, "the gradient only, untrained")
+
+def r4_14(e):
+    """What a bias of 5 changes after batch norm."""
+    x, batch_norm = e.mnist.test_images[:64, None] / 255, nn.BatchNorm2d(1)
+    change = (batch_norm(x) - batch_norm(x + 5)).abs().max().item()
+    return holds(change < 1e-3, f"{change:.0e} for a bias of 5")
 
 class Nested(nn.Module):  # indented as the block of R4-15
     def __init__(self):
         super().__init__()
 
-        def forward(self, x):
-            return x
+        def forward(self, x): ...
 
+def r4_17(e):
+    """What two 3x3 kernels and one of 5x5 see, and their parameters."""
+    two, one = 29 - shape(TWO_SMALL)[-1], 29 - shape(ONE_LARGE)[-1]
+    fewer, more = (count_params(Sequential(*net)) for net in (TWO_SMALL, ONE_LARGE))
+    text = f"{two}x{two} pixels; {fewer} < {more} parameters for one map"
+    return holds(two == one and fewer < more and len(TWO_SMALL) > len(ONE_LARGE), text)
 
-def best_run(e, name) -> Finding:
+def r4_18(e):
+    """The layers of the block, looked up among those of both VGGs."""
+    block = ", ".join(map(str, BLOCK))
+    vggs = [", ".join(map(str, NETWORKS[name])) for name in ("vgg11", "vgg13")]
+    text = f"{count_params(Sequential(*BLOCK)):,} parameters, in VGG-11 and VGG-13"
+    return holds(all(block in vgg for vgg in vggs), text)
+
+def r4_23(e):
+    """The loss of 16 images, the last batch of 10,000 in batches of 64."""
+    found = outcome(F.cross_entropy, zeros(16, 10), e.mnist.test_labels[-16:])
+    text = "16 work" if found == "runs" else found
+    return holds(found != "runs", text, "it must equal the number of labels (R4-E5)")
+
+def best_run(e, name):
     """A row of R4's table: its parameters, then its accuracies where they were run."""
-    row, n = BEST.loc[name], count(name)
+    row, n = BEST.loc[name], PARAMETERS[name]
     if n != row["parameters"]:
         return exact(int(row["parameters"]), n)
     full = [r for r in e.records.get("r4_grid", []) if r.data["train_size"] > 49_000]
-    cell = name, row["lr"], row["dropout"]
-    runs = [r for r in full if (r.run.model, r.run.lr, r.run.dropout) == cell]
+    setting = name, row["lr"], row["dropout"]
+    runs = [r for r in full if (r.run.model, r.run.lr, r.run.dropout) == setting]
     if len(runs) < 3:
         reason = f"the parameters agree; accuracies: n = {len(runs)}, 3 are needed"
         return Finding(UNCHECKED, f"{n:,} parameters", reason)
     return numbers(row[SCORES], run_table(runs)[SCORES], 1e-4, SCORES)
 
-
 def r4_30(e):
+    """A z test of the two best accuracies on the 10,000 test images."""
     first, second = TEST["wrn16_4"], TEST.drop("wrn16_4").max()
-    error = np.sqrt((first * (1 - first) + second * (1 - second)) / 10_000)
-    p = float(norm.sf((first - second) / error))
+    variance = (first * (1 - first) + second * (1 - second)) / 10_000
+    p = float(norm.sf((first - second) / variance**0.5))
     text = f"{1e4 * (first - second):.0f} images ahead, p = {p:.2f}"
     reason = "one run each (R4-E7); VGG's training accuracy is 99.50 % (R4-E11)"
     return Finding("", text, reason, support=p)
 
-
-def r4_38(e):
-    with FlopCounterMode(display=False) as counter:
-        OLD(zeros(1, 3, 224, 224, device="meta"))
-    half, here = counter.get_total_flops() / 4e6, count_macs(net("alexnet")) / 1e6
-    text = f"{half:.0f} million multiply-adds per GPU, here {here:.0f}"
-    return holds(half < here, text, "the original was split for memory (R4-E9)")
-
-
-def r4_12(e):
-    """The gradient at the first of 24 layers of 32 units, plain and mended."""
-    images, labels = normalize(e.mnist.train_images[:256]), e.mnist.train_labels[:256]
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(0)
-        layers = [nn.Linear(784, 32)] + [nn.Linear(32, 32) for _ in range(24)]
-        last = nn.Linear(32, 10)
-    norms = []
-    for mended in (False, True):
-        x = layers[0](images.flatten(1))
-        for layer in layers[1:]:
-            y = layer(x)
-            y = F.batch_norm(y, None, None, training=True) if mended else y
-            x = y.relu() + (x if mended else 0)
-        loss = F.cross_entropy(last(x), labels)
-        norms.append(torch.autograd.grad(loss, layers[0].weight)[0].norm().item())
-    text = "norm {:.0e}, with batch norm and shortcuts {:.0e}".format(*norms)
-    return holds(norms[0] < 1e-3 * norms[1], text, "the gradient only, untrained")
-
+def r4_31(e):
+    """Seconds per million parameters, and what the seconds rank with."""
+    rates = 1e6 * SECONDS / SIZES
+    sizes, macs = (SECONDS.corr(x, method="spearman") for x in (SIZES, MACS))
+    text = f"{rates.min():.0f} to {rates.max():,.0f} s per million"
+    reason = f"rank correlation {sizes:.1f}, with multiply-adds {macs:.1f} (R4-E6)"
+    return holds(rates.max() < 2 * rates.min(), text, reason)
 
 def r4_35(e):
     """The gap of the two losses at dropout 0.75 against 0.25, over learning rates."""
-    runs = run_table([r for r in e.full("r4_grid") if r.run.model == "lenet"])
-    runs = runs[runs["seed"] == 0]
-    gaps = runs.assign(gap=(runs["val_loss"] - runs["train_loss"]).abs())
-    gaps["seed"] = gaps["lr"]  # pairs are those of the same learning rate
+    runs = run_table(e.full("r4_grid")).query("model == 'lenet' and seed == 0")
+    gap = (runs["val_loss"] - runs["train_loss"]).abs()
+    gaps = runs.assign(gap=gap, seed=runs["lr"])  # pairs: the same learning rate
     reason = "the gap of the losses only, one seed for each of three learning rates"
     return ranking(gaps, "dropout", "gap", [0.75, 0.25], False, reason)
 
+def r4_38(e):
+    """Multiply-adds of half the network of 2012, and of ours, in millions."""
+    with FlopCounterMode(display=False) as counter:
+        shape(ALEXNET_2012, 3, 224)
+    half, ours = counter.get_total_flops() / 4e6, MACS["alexnet"] / 1e6
+    text = f"{half:.0f} million multiply-adds per GPU, here {ours:.0f}"
+    return holds(half < ours, text, "the original was split for memory (R4-E9)")
+
+def r4_42(e):
+    """The smallest and the largest network, the depths, the first widths of WRN."""
+    depths = {name: len(widths(name, Conv2d)) for name in ROWS}
+    thin, wide = widths("wrn16_4", Conv2d)[:2]
+    extremes = SIZES.idxmin() == "lenet" and SIZES.idxmax() == "vgg11"
+    wide_and_shallow = wide == 4 * thin and depths["wrn16_4"] < depths["resnet18"]
+    reason = "convolutions of the five; parallel is the AlexNet of 2012"
+    return holds(extremes and wide_and_shallow, [*depths.values()], reason)
+
 
 CHECKS = {
-    "R4-01": lambda e: holds(
-        sum(bool(widths(n, Conv2d)) for n in ROWS) >= 4
-        and len(held_out := split(e.mnist.train_labels)[1]) > 0,
-        f"{len(ROWS)} networks, {len(held_out):,} images held out",
-        "in our zoo; the size of R4's split is not given"),
-    "R4-02": lambda e: exact([28, 28, 10], [
-        *e.mnist.test_images[0].shape, len(e.mnist.test_labels.unique())]),
-    "R4-03": lambda e: holds(  # the network is on the device "meta"
-        failure(net("lenet"), IMAGES) and not failure(net("lenet"), IMAGES.to("meta")),
-        f"{'an error' if failure(net('lenet'), IMAGES) else 'no error'} if not moved"),
+    "R4-01": r4_01, "R4-03": r4_03, "R4-06": r4_06, "R4-08": r4_08, "R4-12": r4_12,
+    "R4-14": r4_14, "R4-17": r4_17, "R4-18": r4_18, "R4-23": r4_23, "R4-30": r4_30,
+    "R4-31": r4_31, "R4-35": r4_35, "R4-38": r4_38, "R4-42": r4_42,
+    "R4-02": lambda e: exact(
+        [28, 28, 10],
+        [*e.mnist.test_images[0].shape, len(e.mnist.test_labels.unique())],
+    ),
     "R4-04": lambda e: holds(
-        UNPADDED(SHAPES).shape[-1] >= 5,
-        "maps of {2}x{3} for the last 5x5 kernel".format(*UNPADDED(SHAPES).shape),
-        "28x28 images need a padding of 2 (R4-E1)"),
+        shape(UNPADDED)[-1] >= 5,
+        "maps of {2}x{3} for the last 5x5 kernel".format(*shape(UNPADDED)),
+        "28x28 images need a padding of 2 (R4-E1)",
+    ),
     "R4-05": lambda e: exact(
-        [6, 16, 120, 84, 10, 61_990], [*widths("lenet", LAYERS), count("lenet")],
-        "with a padding of 2 in the first convolution"),
-    "R4-06": lambda e: holds(
-        len(widths(TEXT, Conv2d)) == 5
-        and sum(widths(TEXT, Conv2d)) > sum(widths("lenet", Conv2d))
-        and max(widths(TEXT, Linear)) > max(widths("lenet", Linear)),
-        widths(TEXT, LAYERS)),
+        [6, 16, 120, 84, 10, 61_990], [*widths("lenet"), PARAMETERS["lenet"]],
+        "with a padding of 2 in the first convolution",
+    ),
     "R4-07": lambda e: exact(
-        55, OLD[0](zeros(1, 3, 224, 224, device="meta")).shape[-1],
-        "with a padding of 2"),
-    "R4-08": lambda e: exact(
-        "(256x2x2) (256x0x0)",
-        " ".join(re.findall(r"\(256x.x.\)", failure(OLD, COLOUR)))),
-    "R4-09": lambda e: exact("runs", failure(net(TEXT), SHAPES) or "runs"),
-    "R4-10": lambda e: exact(28_514_378, count(TEXT), "other widths fit it (R4-E2)"),
-    "R4-11": lambda e: holds(
-        (share := count_params(net("alexnet")[14:]) / count("alexnet")) > 0.5,
-        f"{share:.0%} of the parameters"),
-    "R4-12": r4_12,
-    "R4-13": lambda e: exact(11_172_810, count("resnet18")),
-    "R4-14": lambda e: holds(
-        (change := abs(NORM(x := e.mnist.test_images[:64, None] / 255) - NORM(x + 5))
-            .max().item()) < 1e-3, f"{change:.0e} for a bias of 5"),
-    "R4-15": lambda e: holds(
-        not failure(Nested(), IMAGES), failure(Nested(), IMAGES), "dedent it (R4-E12)"),
+        55, shape(ALEXNET_2012[:1], 3, 224)[-1], "with a padding of 2"
+    ),
+    "R4-09": lambda e: exact("runs", outcome(shape, NETWORKS["alexnet_text"])),
+    "R4-10": lambda e: exact(
+        28_514_378, PARAMETERS["alexnet_text"], "other widths fit it (R4-E2)"
+    ),
+    "R4-11": lambda e: holds(LINEAR > 0.5, f"{LINEAR:.0%} of the parameters"),
+    "R4-13": lambda e: exact(11_172_810, PARAMETERS["resnet18"]),
+    "R4-15": lambda e: exact("runs", outcome(Nested(), zeros(1)), "dedent it (R4-E12)"),
     "R4-16": lambda e: exact(
-        128_806_154, count("vgg13"), "the report's count is VGG-11's (R4-E3)"),
-    "R4-17": lambda e: holds(
-        (side := 29 - TWO(SHAPES).shape[-1]) == 29 - ONE(SHAPES).shape[-1]
-        and len(TWO) > len(ONE) and (n := count_params(TWO)) < count_params(ONE),
-        f"{side}x{side} pixels; {n} < {count_params(ONE)} parameters for one map"),
-    "R4-18": lambda e: holds(
-        all(str(BLOCK)[1:-1] in str([*net(name)]) for name in ("vgg11", "vgg13")),
-        f"{count_params(Sequential(*BLOCK)):,} parameters, in VGG-11 and VGG-13"),
+        128_806_154, PARAMETERS["vgg13"], "the report's count is VGG-11's (R4-E3)"
+    ),
     "R4-20": lambda e: exact(
-        2_748_602, count("wrn16_4"), "without batch norm on the shortcuts (R4-E4)"),
-    "R4-22": lambda e: holds(
-        (n := net("alexnet")[:14](SHAPES)[0].numel()) == 2304
-        and "mat1 and mat2" in failure(F.linear, zeros(2, n), zeros(8, 9216)), n),
-    "R4-23": lambda e: holds(
-        error := failure(F.cross_entropy, zeros(16, 10), e.mnist.test_labels[-16:]),
-        error or "16 work", "it must equal the number of labels (R4-E5)"),
-    "R4-24": lambda e: exact(
-        60, len({Run(m, lr=a, dropout=b, epochs=8).name for m, a, b in GRID})),
-    **{f"R4-{n}": partial(best_run, name=name) for n, name in enumerate(ROWS, 25)},
-    "R4-30": r4_30,
-    "R4-31": lambda e: holds(
-        (rate := SECONDS / each(count_params) * 1e6).max() < 2 * rate.min(),
-        f"{rate.min():.0f} to {rate.max():,.0f} s per million",
-        "rank correlation {:.1f}, with multiply-adds {:.1f} (R4-E6)".format(
-            *(spearmanr(SECONDS, each(f))[0] for f in (count_params, count_macs)))),
+        2_748_602, PARAMETERS["wrn16_4"], "without batch norm on the shortcuts (R4-E4)"
+    ),
+    "R4-22": lambda e: exact(2304, shape(NETWORKS["alexnet"][:15])[1]),
+    "R4-24": lambda e: exact(60, len(RUNS)),
+    "R4-25": lambda e: best_run(e, "lenet"), "R4-26": lambda e: best_run(e, "alexnet"),
+    "R4-27": lambda e: best_run(e, "resnet18"), "R4-28": lambda e: best_run(e, "vgg11"),
+    "R4-29": lambda e: best_run(e, "wrn16_4"),
     "R4-32": lambda e: holds(
         SECONDS["wrn16_4"] < SECONDS.median(),
         f"{SECONDS['wrn16_4']:.0f} s, the median is {SECONDS.median():.0f} s",
-        "only VGG took longer (R4-E6)"),
+        "only VGG took longer (R4-E6)",
+    ),
     "R4-33": lambda e: holds(
-        SECONDS.idxmin() == each(count_macs).idxmin() == "lenet"
-        and TEST["lenet"] >= TEST.median(),
-        f"{SECONDS.min():.0f} s, the least; accuracy {TEST['lenet']:.2%}"),
-    "R4-35": r4_35,
-    "R4-38": r4_38,
+        SECONDS.idxmin() == MACS.idxmin() == "lenet" and TEST["lenet"] >= TEST.median(),
+        f"{SECONDS.min():.0f} s, the least; accuracy {TEST['lenet']:.2%}",
+    ),
     "R4-39": lambda e: holds(
         SECONDS["alexnet"] > SECONDS["resnet18"],
         f"{SECONDS['resnet18']:.0f} s; AlexNet, larger, {SECONDS['alexnet']:.0f} s",
-        "the multiply-adds make it slow (R4-E6); the rest was not tested"),
+        "the multiply-adds make it slow (R4-E6); the rest was not tested",
+    ),
     "R4-41": lambda e: holds(
-        count("wrn16_4") > each(count_params).median(),
-        f"{count('wrn16_4'):,} parameters",
-        "the second smallest of five (R4-E10); the rest was not tested"),
-    "R4-42": lambda e: holds(
-        (sizes := each(count_params)).idxmin() == "lenet" and sizes.idxmax() == "vgg11"
-        and len(wide := widths("wrn16_4", Conv2d)) < len(widths("resnet18", Conv2d))
-        and wide[1] == 4 * wide[0], [len(widths(name, Conv2d)) for name in ROWS],
-        "convolutions of the five; parallel is the AlexNet of 2012"),
+        PARAMETERS["wrn16_4"] > SIZES.median(),
+        f"{PARAMETERS['wrn16_4']:,} parameters",
+        "the second smallest of five (R4-E10); the rest was not tested",
+    ),
 }
