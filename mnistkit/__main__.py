@@ -47,7 +47,7 @@ def build_parser(with_run: bool) -> argparse.ArgumentParser:
     command.add_argument(
         "--only", nargs="+", default=(), metavar="NN", help="chapters, such as 03 05"
     )
-    command.add_argument("--jobs", type=int, default=1, help="chapters at a time (1)")
+    command.add_argument("--jobs", type=int, default=2, help="chapters at a time (2)")
     command.add_argument(
         "--fresh", action="store_true", help="train again what the store has"
     )

@@ -25,7 +25,7 @@ WIDGET = "application/vnd.jupyter.widget-view+json"
 def run_report(
     scale: str = "quick",
     only: tuple[str, ...] = (),
-    jobs: int = 1,
+    jobs: int = 2,
     fresh: bool = False,
     update_notebooks: bool = False,
 ) -> int:

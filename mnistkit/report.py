@@ -70,7 +70,7 @@ SCALES: dict[str, dict[str, dict]] = {
         ),
         "05_lr_schedules": dict(
             model="two_conv", train_size=60000, eval_size=10020, epochs=64, seeds=3,
-            laptop_train_size=600, laptop_eval_size=1000, demo_size=600,
+            laptop_train_size=600, laptop_eval_size=1000, demo_size=320,
         ),
         "06_confusion_matrix_analysis": dict(
             train_size=60000, eval_size=10000, epochs=10, seeds=3
