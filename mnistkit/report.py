@@ -54,8 +54,8 @@ SCALES: dict[str, dict[str, dict]] = {
         "01_data_exploration": dict(embed_size=3000, train_size=60000, eval_size=2000),
         "02_model_zoo": dict(
             diagrams=[], epochs=8, train_size=60000, eval_size=10000, seeds=5,
-            large_train_size=60000, large_eval_size=10000, large_seeds=3,
-            laptop_sizes=[1000, 1000, 32, 32], grid_epochs=8,
+            large_train_size=60000, large_eval_size=10000, large_seeds=1,
+            laptop_sizes=[1000, 1000, 64, 32], grid_epochs=8,
             grid_networks=["lenet", "alexnet", "resnet18", "vgg11", "wrn16_4"],
         ),
         "03_optimizer_comparison": dict(
