@@ -66,7 +66,7 @@ SCALES: dict[str, dict[str, dict]] = {
             seeds=3, eval_size=10000, train_size=60000, epochs=5,
             batch_model="four_conv", batch_train_size=60000, batch_epochs=5,
             laptop_batch_train_size=3200, grid_model="lenet", grid_train_size=10000,
-            draws=1000,
+            draws=300,
         ),
         "05_lr_schedules": dict(
             model="two_conv", train_size=60000, eval_size=10020, epochs=64, seeds=3,
