@@ -64,9 +64,9 @@ class Evidence:
 class Finding:
     """What a computation says about a claim; without a verdict, `decide` gives one.
 
-    `points` holds a dict(label, reported, mean, low, high, n) per number. `against` and
-    `support` are p values: how surprising is what was computed if the claim is true, or
-    if it is not? `alike` says whether measured numbers look like ours.
+    `points` holds a dict(label, reported, mean, low, high, n, inside) per number.
+    `against` and `support` are p values: how surprising is what was computed if the
+    claim is true, or if it is not? `alike`: do measured numbers look like ours?
     """
 
     verdict: str
@@ -114,10 +114,11 @@ def numbers(reported, values, unit, labels=None, reason: str = "") -> Finding:
     half = sps.t.ppf(1 - LEVEL / 2, n - 1) * spread
     points = pd.DataFrame({"label": labels or "", "reported": reported, "mean": mean})
     points = points.assign(low=mean - half, high=mean + half, n=n)
-    inside = int((excess <= half).sum())
+    points["inside"] = excess <= half
+    inside = int(points["inside"].sum())
     text = f"{inside} of {len(reported)} within the intervals, n = {n}"
     if len(reported) == 1:
-        text = "{:.4g} [{:.4g}, {:.4g}], n = {:.0f}".format(*points.iloc[0, 2:])
+        text = "{:.4g} [{:.4g}, {:.4g}], n = {:.0f}".format(*points.iloc[0, 2:6])
     against = min(1.0, len(reported) * p.min())
     alike = inside >= 0.9 * len(reported)
     return Finding("", text, reason, points.to_dict("records"), against, alike=alike)
@@ -143,7 +144,8 @@ def ranking(
     for_claim = np.where(as_claimed, tests["p"] / 2, 1 - tests["p"] / 2)
     means = rows.groupby(by, sort=False)[value].mean().sort_values()
     means = means[::-1] if higher_is_better else means
-    text = " > ".join(f"{name} {mean:.4g}" for name, mean in means.items())
+    text = "best first: "
+    text += ", ".join(f"{name} {mean:.4g}" for name, mean in means.items())
     text += f", n = {tests['n'].min()}"
     against = min(1.0, len(tests) * float((1 - for_claim).min()))
     return Finding("", text, reason, [], against, float(for_claim.max()))
@@ -177,7 +179,7 @@ def judge(
         reason=[finding.reason for finding in found.values()],
     )
     points = [{"id": id} | point for id, f in found.items() for point in f.points]
-    columns = ["id", "label", "reported", "mean", "low", "high", "n"]
+    columns = ["id", "label", "reported", "mean", "low", "high", "n", "inside"]
     return table, pd.DataFrame(points, columns=columns)
 
 
@@ -194,8 +196,7 @@ def decide(findings: list[Finding]):
             finding.verdict = REPRODUCED
         else:
             finding.verdict = UNCHECKED
-            undecided = "undecided with so few runs"
-            finding.reason = "; ".join(filter(None, (undecided, finding.reason)))
+            finding.reason = "; ".join(filter(None, ("undecided", finding.reason)))
 
 
 def read_ledger() -> pd.DataFrame:

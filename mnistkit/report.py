@@ -59,7 +59,7 @@ SCALES: dict[str, dict[str, dict]] = {
             grid_networks=["lenet", "alexnet", "resnet18", "vgg11", "wrn16_4"],
         ),
         "03_optimizer_comparison": dict(
-            train_size=60000, eval_size=10000, epochs=10, seeds=3,
+            train_size=60000, eval_size=10000, epochs=10, seeds=5,
             own_train_size=60000, laptop_train_size=6000,
         ),
         "04_lr_batch_size_study": dict(
@@ -70,10 +70,10 @@ SCALES: dict[str, dict[str, dict]] = {
         ),
         "05_lr_schedules": dict(
             model="two_conv", train_size=60000, eval_size=10020, epochs=64, seeds=3,
-            laptop_train_size=600, laptop_eval_size=1000, demo_size=320,
+            laptop_train_size=600, laptop_eval_size=1000,
         ),
         "06_confusion_matrix_analysis": dict(
-            train_size=60000, eval_size=10000, epochs=10, seeds=3
+            train_size=60000, eval_size=10000, epochs=10, seeds=5
         ),
         "07_five_reports_revisited": {},
     },

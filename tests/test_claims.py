@@ -105,7 +105,8 @@ def test_a_ranking_of_losses():
     frame = runs({"sgd": 0.3, "sgdm": 0.2})
     best_first = ranking(frame, "optimizer", "accuracy", ["sgdm", "sgd"], False)
     assert verdict(best_first) == "reproduced"
-    assert re.match(r"sgdm 0\.\d+ > sgd 0\.\d+, n = 5", best_first.regenerated)
+    expected = r"best first: sgdm 0\.\d+, sgd 0\.\d+, n = 5"
+    assert re.match(expected, best_first.regenerated)
 
 
 def test_a_ranking_without_runs_or_with_one_seed():
