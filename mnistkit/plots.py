@@ -1,20 +1,23 @@
 """Figures: a function takes an axes, draws a frame on it and returns it."""
 
-from math import ceil
+import re
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
 from matplotlib.patches import FancyBboxPatch
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator
+from matplotlib.transforms import ScaledTranslation
 
 from mnistkit.stats import proportion_interval, summarize
 
 MARKERS = "os^Dv<P>"
 GREY = "#555555"
+ARROW = dict(arrowstyle="->", color=GREY, shrinkA=0, shrinkB=0)
 # draw_network: these layers open a box, the others join the box before them.
-FILLS = {"conv": "#D6ECFA", "linear": "#D3EEE5", "pool": "#FBE8C4", "input": "white"}
+FILLS = {"conv": "#D6ECFA", "linear": "#D3EEE5", "pool": "#FBE8C4", "input": "white",
+         "add": "#EEEEEE"}
 NAMES = {"Conv": "conv", "BatchNorm": "batch norm", "MaxPool": "max pool",
          "AvgPool": "avg pool", "AdaptiveAvgPool": "avg pool", "Linear": "linear",
          "Flatten": "flatten", "Dropout": "dropout", "Add": "add"}
@@ -30,14 +33,19 @@ def _name(value):
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def curves(ax, frame, x, y, by, *, xlabel, ylabel, order=None, labels=True):
+def curves(
+    ax, frame, x, y, by, *,
+    xlabel, ylabel, order=None, labels=True, log=False, ends=False,
+):
     """Mean of `y` over `x`, one line per value of `by`, with its 95 % t interval.
 
     Groups get colour, dash pattern and marker by order of appearance, or by `order`,
     a list of all values of `by`: pass the same list where a group may be missing, and
     its style stays the same. Up to 8 groups; ValueError beyond. The legend right of the
-    axes has the order of the lines' ends; labels=False leaves it out. The y axis is
-    scaled to the means: with two or three seeds a band may run out of the picture.
+    axes has the order of the lines' ends; labels=False leaves it out. `log` makes the y
+    axis logarithmic. It is scaled to the means: with two or three seeds a band may run
+    out of the picture. Where many bands would cover each other, `ends` shows only the
+    last interval of each line, as a bar beside its end.
     """
     table, bands = summarize(frame, [by, x], y), []
     order = list(table[by].unique() if order is None else order)
@@ -56,13 +64,25 @@ def curves(ax, frame, x, y, by, *, xlabel, ylabel, order=None, labels=True):
         if (rows["n"] > 1).any():
             bands.append((rows[x], rows["low"], rows["high"], style["color"]))
     limits = ax.dataLim.frozen()
-    for *edges, color in bands:
-        ax.fill_between(*edges, color=color, alpha=0.15, linewidth=0)
+    for number, (place, low, high, color) in enumerate(bands, start=1):
+        if log:  # an edge below 0 would be a cliff; this one is out of the picture
+            low = low.clip(lower=limits.y0 / 10)
+        if ends:
+            aside = ScaledTranslation(number / 24, 0, ax.figure.dpi_scale_trans)
+            ax.vlines(place.iloc[-1], low.iloc[-1], high.iloc[-1], color,
+                      transform=ax.transData + aside)
+        else:
+            ax.fill_between(place, low, high, color=color, alpha=0.15, linewidth=0)
     ax.dataLim.set(limits)
     ax.set(xlabel=xlabel, ylabel=ylabel)
+    if log:  # with plain numbers
+        ax.set_yscale("log")
+        ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
+        ax.yaxis.set_major_formatter("{x:g}")
+        ax.yaxis.set_minor_formatter("")
     if np.issubdtype(table[x].dtype, np.integer):
         ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    ax.margins(x=0.02, y=0.1)
+    ax.margins(x=0.02 + 0.02 * len(bands) * ends, y=0.1)
     if labels:  # beside the axes, in the order in which the lines end
         lines = [line for line in ax.lines if not line.get_label().startswith("_")]
         lines.sort(key=lambda line: np.nan_to_num(-line.get_ydata()[-1], nan=np.inf))
@@ -167,7 +187,10 @@ def reliability(ax, table):
 
 
 def scatter_labelled(ax, frame, x, y, label, *, xlabel, ylabel, logx=False):
-    """A named point per row, names kept apart; 95 % bars from columns low and high."""
+    """A named point per row; 95 % bars from columns low and high.
+
+    The names keep off each other and off all points, those drawn before as well.
+    """
     from adjustText import adjust_text
 
     if logx:
@@ -182,26 +205,51 @@ def scatter_labelled(ax, frame, x, y, label, *, xlabel, ylabel, logx=False):
     names = [ax.text(*row, fontsize=9) for row in zip(*columns, strict=True)]
     leader = dict(arrowstyle="-", linewidth=0.7, color=GREY)
     # A limit in steps: the default, in seconds, places names by the machine's load.
-    adjust_text(names, frame[x], frame[y], ax=ax, expand=(1.2, 2), arrowprops=leader,
-                iter_lim=100)
+    points = np.concatenate([line.get_xydata() for line in ax.lines]).T
+    adjust_text(names, *points, ax=ax, expand=(1.2, 2), arrowprops=leader, iter_lim=100)
     return ax
 
 
 def _boxes(layers):
-    """layer_table() rows joined into boxes: dicts names, kind, output, parameters."""
+    """layer_table() rows joined into boxes: dicts names, kind, output, parameters.
+
+    Layers on a shortcut have no box: the box where a residual block adds has `start`,
+    the index of the block's first box, and `side`, the (name, parameters) between. The
+    block's first box has `span`, their number.
+    """
     boxes = [dict(names=["input"], kind="input", output=(1, 28, 28), parameters=0)]
+    starts, sides = {}, {}  # by the name of the block
     for layer in layers:
         kind = layer["kind"].removesuffix("2d")
         name = NAMES.get(kind, kind)
+        block = re.split("body|shortcut|add", layer["layer"])[0]  # "3." of "3.body.0"
+        if "shortcut" in layer["layer"]:
+            sides.setdefault(block, []).append((name, layer["parameters"]))
+            continue
         main = next((key for key in FILLS if key in name), None)
         if main or boxes[-1]["kind"] == "input":
             boxes.append(dict(names=[], kind=main or "other", parameters=0))
-        shortcut = ["(shortcut)"] * (main == "conv" and "shortcut" in layer["layer"])
-        box = boxes[-1]
-        box["names"] += [name, *shortcut]
+        box, last = boxes[-1], len(boxes) - 1
+        box["names"].append(name)
         box["output"] = tuple(layer["output"])
         box["parameters"] += layer["parameters"]
+        start = starts.setdefault(block, last)
+        if main == "add":
+            box |= dict(start=start, side=sides.get(block, []))
+            boxes[start]["span"] = last + 1 - start
     return boxes
+
+
+def _draw_shortcut(ax, start, end, y, layers):
+    """An arc over the boxes of a residual block; its layers' names and parameters."""
+    top, middle = y - 0.4, (start + end) / 2
+    ax.plot((start, start, end), (y, top, top), color=GREY, lw=1, ls="-")
+    ax.annotate("", (end, y - 0.27), (end, top), arrowprops=ARROW)
+    if layers:  # models.Residual: the convolution on a shortcut is 1x1
+        names, counts = zip(*layers, strict=True)
+        place = dict(fontsize=7, va="center", backgroundcolor="white")
+        ax.text(middle + 0.1, top, "1×1 " + ", ".join(names), ha="right", **place)
+        ax.text(middle + 0.2, top, f"{sum(counts):,}", color=GREY, **place)
 
 
 def draw_network(ax, layers):
@@ -209,40 +257,47 @@ def draw_network(ax, layers):
 
     Norms, activations, dropout and flattening share the box of the layer before them;
     a box's output shape is on the arrow that leaves it (channels above, height x width
-    below), its number of parameters below it. An axes alone in its figure makes the
-    figure as high as the rows of boxes need; otherwise give it 1.1 inches a row.
+    below), its number of parameters below it. The shortcut of a residual block is an
+    arc from its input to its addition, and names the layers on it; a block is not
+    broken over two rows. An axes alone in its figure makes the figure as high as the
+    rows of boxes need; otherwise give it 1.1 inches a row.
     """
     ax.set_axis_off()
     figure, boxes = ax.figure, _boxes(layers)
     figure.draw_without_rendering()  # settles the layout: how wide is the axes?
     columns = max(1, int(ax.bbox.width / figure.dpi / 1.1))
-    rows = ceil(len(boxes) / columns)
+    places = [(0, 0)]  # column, row
+    for box in boxes[1:]:
+        x, y = places[-1]
+        fits = x + box.get("span", 1) < columns
+        places.append((x + 1, y) if fits else (0, y + 1))
+    rows = places[-1][1] + 1
     if len(figure.axes) == 1:
         figure.set_figheight(1.1 * rows + 0.4)
-    for index, box in enumerate(boxes):
-        y, x = divmod(index, columns)
+    for (x, y), after, box in zip(places, [*places[1:], None], boxes, strict=True):
         edge = x + 0.62  # a box is 0.62 of a column wide, the arrow has the rest
         fill = FILLS.get(box["kind"], "#EEEEEE")
         shape = "round,pad=0,rounding_size=0.05"
-        ax.add_patch(FancyBboxPatch((x, y - 0.32), 0.62, 0.64, boxstyle=shape,
+        ax.add_patch(FancyBboxPatch((x, y - 0.27), 0.62, 0.54, boxstyle=shape,
                                     facecolor=fill, edgecolor=GREY))
         middle = dict(ha="center", va="center")
         names = "\n".join(box["names"])
         ax.text(x + 0.31, y, names, fontsize=7.5, linespacing=1.1, **middle)
         if box["parameters"]:
             count = f"{box['parameters']:,}"
-            ax.text(x + 0.31, y + 0.42, count, fontsize=7.5, color=GREY, **middle)
+            ax.text(x + 0.31, y + 0.36, count, fontsize=7.5, color=GREY, **middle)
         above, *below = box["output"]
         ax.text(edge + 0.19, y - 0.1, f"{above:,}", fontsize=7, **middle)
         ax.text(edge + 0.19, y + 0.1, "×".join(map(str, below)), fontsize=7, **middle)
-        arrow = dict(arrowstyle="->", color=GREY, shrinkA=0, shrinkB=0)
-        if x == columns - 1 and index < len(boxes) - 1:  # on to the next row
-            path = [(edge, y), (x + 1, y), (x + 1, y + 0.55), (-0.2, y + 0.55)]
+        if after and after[1] > y:  # on to the next row
+            path = [(edge, y), (x + 1, y), (x + 1, y + 0.48), (-0.2, y + 0.48)]
             ax.plot(*zip(*path, (-0.2, y + 1), strict=True), color=GREY, lw=1, ls="-")
-            ax.annotate("", (0, y + 1), (-0.2, y + 1), arrowprops=arrow)
+            ax.annotate("", (0, y + 1), (-0.2, y + 1), arrowprops=ARROW)
         else:
-            ax.annotate("", (x + 1, y), (edge, y), arrowprops=arrow)
-    ax.set(xlim=(-0.25, columns + 0.02), ylim=(rows - 0.45, -0.4))
+            ax.annotate("", (x + 1, y), (edge, y), arrowprops=ARROW)
+        if "start" in box:
+            _draw_shortcut(ax, places[box["start"]][0] - 0.06, x + 0.31, y, box["side"])
+    ax.set(xlim=(-0.25, columns + 0.02), ylim=(rows - 0.5, -0.45))
     parameters = sum(row["parameters"] for row in layers)
     macs = sum(row["macs"] for row in layers) / 1e6
     title = f"{parameters:,} parameters, {macs:,.2f} million multiply-adds per image"

@@ -5,11 +5,9 @@ import math
 import os
 import threading
 from collections.abc import Iterator
-from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
+from concurrent.futures import Executor, as_completed
 from contextlib import contextmanager
-from multiprocessing import get_all_start_methods, get_context, parent_process
 
-import joblib
 import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
@@ -19,6 +17,7 @@ from mnistkit.models import count_params
 from mnistkit.records import Record, Run
 from mnistkit.store import Store
 from mnistkit.train import OPTIMIZERS, SCHEDULES, environment, evaluate, fit, predict
+from mnistkit.workers import process_pool
 
 TURN = threading.Lock()  # torch's random numbers belong to the process, not the thread
 
@@ -29,6 +28,7 @@ def sweep(
     store: Store | None = None,
     keep_weights: bool = False,
     laptop: list[Run] | None = None,
+    fused: int = 1,
 ) -> list[Record]:
     """The records of `runs`, in their order; trains only what the store lacks.
 
@@ -37,19 +37,23 @@ def sweep(
     a notebook need one in this process: `ThreadPoolExecutor(1)`. Each record is written
     as soon as its run has finished, so an interrupted sweep goes on where it stopped.
     `laptop` holds smaller runs that stand in for all of `runs` where one of them has no
-    record and there is no GPU to train it. OSError if the store cannot be written,
-    ValueError for a run that cannot be trained.
+    record and there is no GPU to train it. `fused` is how many LeNets
+    are trained in one step, which halves the time; their records differ by rounding
+    (fused.py). OSError if the store cannot be written, ValueError for a run that cannot
+    be trained.
     """
     store = store or Store()
     source = load_mnist().source
     records = {run.name: store.get(run, source, keep_weights) for run in runs}
     missing = {run.name: run for run in runs if records[run.name] is None}
     if missing and laptop is not None and not torch.cuda.is_available():
-        return sweep(laptop, executor, store, keep_weights)
+        return sweep(laptop, executor, store, keep_weights, fused=fused)
     if missing:
         store.check()
     with progress([*records], len(missing)) as done:
-        for record in _train_all(list(missing.values()), executor, keep_weights):
+        for record in _train_all(
+            list(missing.values()), executor, keep_weights, fused
+        ):
             if record.data["source"] != source:
                 raise ValueError(
                     f"a worker trained on {record.data['source']}, not on {source}; "
@@ -61,16 +65,18 @@ def sweep(
     return [records[run.name] for run in runs]
 
 
-def _train_all(runs, executor, keep_weights) -> Iterator[Record]:
-    if executor is None and (len(runs) < 2 or torch.cuda.is_available()):
+def _train_all(runs, executor, keep_weights, fused) -> Iterator[Record]:
+    jobs = [runs[i : i + fused] for i in range(0, len(runs), fused)]
+    if executor is None and (len(jobs) < 2 or torch.cuda.is_available()):
         bar = len(runs) == 1 and "MNISTKIT_PROGRESS" not in os.environ
-        yield from (train_run(run, keep_weights, bar) for run in runs)
+        for job in jobs:
+            yield from _train(job, keep_weights, bar)
         return
-    pool = executor or _process_pool(len(runs))
-    futures = [pool.submit(train_run, run, keep_weights) for run in runs]
+    pool = executor or process_pool(len(jobs))
+    futures = [pool.submit(_train, job, keep_weights) for job in jobs]
     try:
         for future in as_completed(futures):
-            yield future.result()
+            yield from future.result()
     finally:
         for future in futures:
             future.cancel()
@@ -78,23 +84,12 @@ def _train_all(runs, executor, keep_weights) -> Iterator[Record]:
             pool.shutdown(cancel_futures=True)
 
 
-def _process_pool(tasks: int) -> ProcessPoolExecutor:
-    # Forking this process would not be safe; a fork server imports everything once.
-    forkserver = "forkserver" in get_all_start_methods()
-    context = get_context("forkserver" if forkserver else "spawn")
-    if forkserver:
-        context.set_forkserver_preload(["mnistkit.runs", "torch._dynamo"])
-    return ProcessPoolExecutor(
-        min(tasks, joblib.cpu_count()), context, _start_worker, (dict(os.environ),)
-    )
+def _train(runs: list[Run], keep_weights: bool, bar: bool = False) -> list[Record]:
+    if len(runs) == 1:
+        return [train_run(runs[0], keep_weights, bar)]
+    from mnistkit.fused import train_fused
 
-
-def _start_worker(settings: dict[str, str]):
-    # The fork server knows this environment as it was when the server started. What
-    # could be downloaded, the parent has.
-    os.environ.update(settings | {"MNISTKIT_OFFLINE": "1"})
-    parent = parent_process()  # a worker whose parent was killed must not train on
-    threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
+    return train_fused(runs, keep_weights)
 
 
 def train_run(run: Run, keep_weights: bool = False, bar: bool = False) -> Record:
@@ -125,7 +120,14 @@ def train_run(run: Run, keep_weights: bool = False, bar: bool = False) -> Record
                 break
         if best_weights is not None:
             model.load_state_dict(best_weights)
-        scores = _test(model, train, test)
+        parts = train, validation, test
+        return _record(run, model, history, parts, mnist, keep_weights)
+
+
+def _record(run, model, history, parts, mnist, keep_weights) -> Record:
+    """Test a trained network and write down everything about its run."""
+    train, validation, test = parts
+    scores = _test(model, train, test)
     sizes = {
         "train_size": len(train.labels),
         "val_size": len(validation[1]) if validation else 0,
@@ -138,7 +140,7 @@ def train_run(run: Run, keep_weights: bool = False, bar: bool = False) -> Record
         history=history,
         **scores,
         data={"source": mnist.source, "checksums": mnist.checksums} | sizes,
-        environment=environment(device),
+        environment=environment(train.images.device),
         weights=_weights(model) if keep_weights else None,
     )
 

@@ -68,6 +68,28 @@ def test_order_keeps_a_group_its_style(ax):
     assert line.get_marker() == plots.MARKERS[1]
 
 
+def test_curves_on_a_log_axis(ax):
+    frame = history(["sgd", "adam"])
+    frame["loss"] -= 0.33  # the lower edges of the bands are below 0
+    labels = dict(xlabel="epoch", ylabel="loss")
+    plots.curves(ax, frame, "epoch", "loss", "name", log=True, **labels)
+    assert ax.get_yscale() == "log"
+    low = min(line.get_ydata().min() for line in ax.get_lines())
+    for band in ax.collections:
+        assert band.get_paths()[0].vertices[:, 1].min() >= 0.1 * low > 0
+
+
+def test_curves_with_the_last_interval_only(ax):
+    frame = history(["sgd", "adam"])
+    labels = dict(xlabel="epoch", ylabel="loss")
+    plots.curves(ax, frame, "epoch", "loss", "name", ends=True, **labels)
+    table = summarize(frame[frame["epoch"] == 3], "name", "loss")
+    for bar, row in zip(ax.collections, table.itertuples(), strict=True):
+        assert bar.get_segments()[0] == pytest.approx(
+            np.array([[3, row.low], [3, row.high]])
+        )
+
+
 def test_dots(ax):
     table = summarize(history(["sgd", "adam"]), "name", "loss")
     plots.dots(ax, table, "name", xlabel="loss")
@@ -121,7 +143,7 @@ def test_scatter_names_every_point(ax):
     assert not boxes[1].overlaps(boxes[2])
 
 
-@pytest.mark.parametrize("name", ["mlp", "lenet", "small_resnet", "two_conv"])
+@pytest.mark.parametrize("name", ["mlp", "lenet", "small_resnet", "resnet18"])
 def test_draw_network_shows_every_parameter(ax, name):
     layers = layer_table(build_model(name))
     plots.draw_network(ax, layers)
@@ -132,3 +154,24 @@ def test_draw_network_shows_every_parameter(ax, name):
     assert f"{total:,} parameters" in ax.get_title(loc="left")
     weighted = sum(row["kind"] in ("Conv2d", "Linear") for row in layers)
     assert sum("conv" in kind or "linear" in kind for kind in kinds) == weighted
+
+
+@pytest.mark.parametrize(
+    "name, blocks, shortcuts",
+    [
+        ("small_resnet", 2, []),
+        ("wrn16_4", 6, ["1×1 conv"] * 3),  # R4-E4: no batch norm there
+        ("resnet18", 8, ["1×1 conv, batch norm"] * 3),
+    ],
+)
+def test_draw_network_keeps_shortcuts_off_the_main_path(ax, name, blocks, shortcuts):
+    layers = layer_table(build_model(name))
+    boxes = plots._boxes(layers)
+    ends = [number for number, box in enumerate(boxes) if "start" in box]
+    assert len(ends) == blocks
+    for end in ends:
+        path = [box["kind"] for box in boxes[boxes[end]["start"] : end + 1]]
+        assert path == ["conv", "conv", "add"]
+    plots.draw_network(ax, layers)
+    texts = [text.get_text() for text in ax.texts]
+    assert [text for text in texts if text.startswith("1×1 ")] == shortcuts

@@ -1,0 +1,28 @@
+"""The processes in which a sweep trains."""
+
+import os
+import threading
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_all_start_methods, get_context, parent_process
+
+import joblib
+
+
+def process_pool(tasks: int) -> ProcessPoolExecutor:
+    """One worker per core, at most one per task, with one torch thread each."""
+    # Forking this process would not be safe; a fork server imports everything once.
+    forkserver = "forkserver" in get_all_start_methods()
+    context = get_context("forkserver" if forkserver else "spawn")
+    if forkserver:
+        context.set_forkserver_preload(["mnistkit.runs", "torch._dynamo"])
+    return ProcessPoolExecutor(
+        min(tasks, joblib.cpu_count()), context, _start_worker, (dict(os.environ),)
+    )
+
+
+def _start_worker(settings: dict[str, str]):
+    # The fork server knows this environment as it was when the server started. What
+    # could be downloaded, the parent has.
+    os.environ.update(settings | {"MNISTKIT_OFFLINE": "1"})
+    parent = parent_process()  # a worker whose parent was killed must not train on
+    threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
