@@ -148,6 +148,7 @@ class Chapter:
         table = Table(frame, uuid=f"{self.name}_{name}", cell_ids=False)
         chosen = {column: show for column in frame.columns} | (formats or {})
         table.format(chosen, na_rep="–", escape="html").hide(axis="index")
+        table.format_index(lambda title: str(title).replace("_", " "), axis=1)
         return table.set_caption(html.escape(line))
 
     def line(self, note: str = "") -> str:
