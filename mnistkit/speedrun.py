@@ -32,9 +32,9 @@ def network(images: Tensor) -> nn.Sequential:
     first.weight.data, first.bias.data = principal_filters(images.cpu())
     return nn.Sequential(
         *[first, nn.ReLU(True)],  # [B, 16, 12, 12]
-        *[nn.Conv2d(16, 32, 3, bias=False), nn.MaxPool2d(2)],  # [B, 32, 5, 5]
-        *[nn.BatchNorm2d(32), nn.ReLU(True), nn.Flatten()],
-        *[nn.Linear(800, 64, bias=False), nn.BatchNorm1d(64), nn.ReLU(True)],
+        *[nn.Conv2d(16, 48, 3, bias=False), nn.MaxPool2d(2)],  # [B, 48, 5, 5]
+        *[nn.BatchNorm2d(48), nn.ReLU(True), nn.Flatten()],
+        *[nn.Linear(1200, 64, bias=False), nn.BatchNorm1d(64), nn.ReLU(True)],
         nn.Linear(64, 10),
     ).to(memory_format=torch.channels_last)
 

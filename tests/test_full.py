@@ -46,3 +46,13 @@ def test_settings_are_the_notebooks_and_the_scales():
     assert quick.keys() == full.keys() and quick["scale"] == "quick"
     assert full == quick | SCALES["full"][name] | {"scale": "full"}
     assert quick["train_size"] < full["train_size"] == 60_000
+
+
+def test_the_readme_shows_the_benchmark():
+    table = pd.read_csv(ROOT / "reports" / "benchmark.csv")
+    lines = (ROOT / "README.md").read_text().splitlines()
+    for row in table.itertuples():
+        [line] = [line for line in lines if line.startswith(f"| {row.row} |")]
+        assert f"{row.ours_s:.4g} s" in line and row.note in line
+        assert pd.isna(row.ratio) or f"{row.ratio:.2f}" in line
+    assert len(table) >= 8 and table["machine"].iloc[0] in " ".join(lines)
