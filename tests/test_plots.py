@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from matplotlib.colors import to_hex
 
-from mnistkit import plots
+from mnistkit import diagrams, plots
 from mnistkit.models import build_model, layer_table
 from mnistkit.stats import calibration, summarize
 
@@ -146,7 +146,7 @@ def test_scatter_names_every_point(ax):
 @pytest.mark.parametrize("name", ["mlp", "lenet", "small_resnet", "resnet18"])
 def test_draw_network_shows_every_parameter(ax, name):
     layers = layer_table(build_model(name))
-    plots.draw_network(ax, layers)
+    diagrams.draw_network(ax, layers)
     kinds = [text.get_text() for text in ax.texts]
     counts = [t.get_text() for t in ax.texts if t.get_color() == plots.GREY]
     total = sum(row["parameters"] for row in layers)
@@ -166,12 +166,12 @@ def test_draw_network_shows_every_parameter(ax, name):
 )
 def test_draw_network_keeps_shortcuts_off_the_main_path(ax, name, blocks, shortcuts):
     layers = layer_table(build_model(name))
-    boxes = plots._boxes(layers)
+    boxes = diagrams._boxes(layers)
     ends = [number for number, box in enumerate(boxes) if "start" in box]
     assert len(ends) == blocks
     for end in ends:
         path = [box["kind"] for box in boxes[boxes[end]["start"] : end + 1]]
         assert path == ["conv", "conv", "add"]
-    plots.draw_network(ax, layers)
+    diagrams.draw_network(ax, layers)
     texts = [text.get_text() for text in ax.texts]
     assert [text for text in texts if text.startswith("1×1 ")] == shortcuts
