@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
-from matplotlib import rc_context
+from matplotlib import rc_context, rcParams
 from matplotlib.figure import Figure
+from matplotlib.transforms import Bbox
 from pandas.io.formats.style import Styler
 
 from mnistkit.data import MNIST
@@ -51,7 +52,7 @@ SCALES: dict[str, dict[str, dict]] = {
     # The protocols of the reports. laptop_... is what stands in for the parts that take
     # a GPU, where there is none and the records are not there either.
     "full": {
-        "01_data_exploration": dict(embed_size=3000, train_size=60000, eval_size=2000),
+        "01_data_exploration": dict(embed_size=2000, train_size=60000, eval_size=2000),
         "02_model_zoo": dict(
             diagrams=[], epochs=8, train_size=60000, eval_size=10000, seeds=5,
             large_train_size=60000, large_eval_size=10000, large_seeds=1,
@@ -120,12 +121,12 @@ class Chapter:
         The bytes are the same for the same figure. The footer stays on the figure, so
         that the notebook shows it as well.
         """
-        add_footer(fig, self.line(note))
+        box = add_footer(fig, self.line(note))
         for suffix, undated in ((".svg", {"Date": None}), (".png", {"Software": None})):
             target = self.path("figures", name, suffix)
             part = target.with_name(f".{target.name}.{os.getpid()}{suffix}")
             with rc_context({"svg.hashsalt": "mnistkit"}):
-                fig.savefig(part, bbox_inches="tight", metadata=undated)
+                fig.savefig(part, bbox_inches=box, metadata=undated)
             os.replace(part, target)
 
     def save_table(
@@ -177,8 +178,12 @@ def show(value) -> str:
     return f"{value:,.0f}" if float(value).is_integer() else f"{value:,.4g}"
 
 
-def add_footer(fig: Figure, text: str):
-    """One small grey line below all that is drawn, wrapped to the figure's width."""
+def add_footer(fig: Figure, text: str) -> Bbox:
+    """One small grey line below all that is drawn, wrapped to the figure's width.
+
+    Returns the box around everything, in inches: `bbox_inches="tight"` would draw the
+    figure once more for each file.
+    """
     for old in [line for line in fig.texts if line.get_gid() == "footer"]:
         old.remove()
     fig.draw_without_rendering()  # lays out the axes,
@@ -197,3 +202,5 @@ def add_footer(fig: Figure, text: str):
     excess = footer.get_window_extent().width / fig.dpi / max(box.width, 2.0)
     if excess > 1:
         footer.set_text(textwrap.fill(text, int(0.97 * len(text) / excess)))
+    around = footer.get_window_extent().transformed(fig.dpi_scale_trans.inverted())
+    return Bbox.union([box, around]).padded(rcParams["savefig.pad_inches"])
