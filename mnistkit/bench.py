@@ -2,74 +2,73 @@
 
 Each row compares two ways to do the same work, alternating in one process, at least
 five pairs. A ratio above 1 says that ours is faster. Absolute times depend on the
-machine and on what else it does; ratios hardly do.
+machine and on what else it does; ratios hardly do. `dearest` in reports/benchmark.csv
+names the operations that a row spends most of its time in.
+
+What was tried, and what it brought (once, on two cores of an AMD EPYC with AVX2):
+
+    images resident as uint8       0.03 instead of 10.9 ms per batch of 64 (DataLoader)
+    1,024 images indexed at once   0.03 instead of 0.10 ms per batch
+    channels_last                  lenet x1.1, small_resnet x1.5
+    losses read once per epoch     nothing on a CPU; saves a wait per step on a GPU
+    fused SGD                      lenet x1.0; vgg11's update x1.4, its step x1.02
+    fused Adam                     x1.8 with 5 million parameters; lenet x1.0
+    one process per core           x1.8 over all threads in one process
+    LeNets trained in one step     x2.1 more (300 lines, of which `fit` shows nothing);
+                                   x1.6 of it with one network, by another arithmetic
+    with grouped convolutions      x1.5, so dropped
+    first layer not trained        the dearest gradient of the fast recipe left out
+    three chapters at a time       no gain over two on two cores
+    figures drawn 3 times, not 6   a third of the time of saving them
+
+What bounds them: lenet spends a quarter of its step in batch norm over 6 channels, too
+few for a vector register; the larger networks, in convolutions at 60 to 90 % of the
+peak of matrix products; fused LeNets, half of it in matrix products and the rest in
+passes over memory.
 """
 
 import itertools
-import os
-import re
-import statistics
-import subprocess
-import sys
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import joblib
 import pandas as pd
 import torch
 import torch.nn.functional as F
-from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from mnistkit.bench_reports import reports
+from mnistkit.bench_speedrun import to_99_percent, tutorial_to_99_percent
 from mnistkit.data import Batches, load_mnist, normalize
 from mnistkit.files import MNIST
 from mnistkit.fused import train_fused
 from mnistkit.records import Run
 from mnistkit.report import ROOT
-from mnistkit.runs import select_data
-from mnistkit.speedrun import train_fast
-from mnistkit.textbook import fresh, textbook_epoch, torchvision_dataset, train_recipe
-from mnistkit.train import clock, environment, evaluate, fit
+from mnistkit.runs import select_data, train_run
+from mnistkit.textbook import fresh, textbook_epoch, torchvision_dataset
+from mnistkit.timing import compare, dearest
+from mnistkit.train import environment, fit
 from mnistkit.workers import process_pool
 
-PAIRS = 5
-IMAGES = {"lenet": 6400, "small_resnet": 6400, "four_conv": 1280}  # per repetition
+IMAGES = {"lenet": 3200, "small_resnet": 3200, "four_conv": 640}  # per repetition
 
 
-def run_bench() -> int:
-    """Measure all rows, print them and write reports/benchmark.csv; exit status 0."""
+def run_bench(tutorial: bool = False) -> int:
+    """Measure all rows, print them and write reports/benchmark.csv; exit status 0.
+
+    With `tutorial` also the row that takes half an hour by itself.
+    """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     mnist, rows = load_mnist(device=device), []
     torch.set_num_threads(1)
-    for measure in (
-        epochs, overhead, to_99_percent, sweeps, large_networks, reports
-    ):
+    measures = [epochs, overhead, to_99_percent, sweeps, large_networks, reports]
+    for measure in [*measures, *[tutorial_to_99_percent] * tutorial]:
         for row in measure(mnist):
             rows.append(row | {"machine": environment(device)["device"]})
             print(describe(row), flush=True)
     table = pd.DataFrame(rows)
     table.to_csv(ROOT / "reports" / "benchmark.csv", index=False, float_format="%.4g")
     return 0
-
-
-def compare(ours: Callable, other: Callable, pairs: int = PAIRS) -> dict:
-    """Seconds of both (medians) and other / ours: median, min and max of `pairs`."""
-    ours(), other()  # warm up: memory, kernels, caches
-    times = []
-    for _ in range(pairs):
-        times.append([_seconds(ours), _seconds(other)])
-    mine, theirs = (statistics.median(column) for column in zip(*times, strict=True))
-    ratios = [b / a for a, b in times]
-    return {
-        "ours_s": mine,
-        "other_s": theirs,
-        "ratio": statistics.median(ratios),
-        "low": min(ratios),
-        "high": max(ratios),
-        "pairs": pairs,
-    }
 
 
 def epochs(mnist: MNIST):
@@ -85,9 +84,14 @@ def epochs(mnist: MNIST):
                 dataset, name, size, mnist
             )
             note = f"batch 64, {size:,} images; mean losses differ by {abs(gap):.0e}"
-            yield {"row": f"epoch of {name}", "other": "textbook loop"} | row | {
-                "note": note
-            }
+            yield (
+                {"row": f"epoch of {name}", "other": "textbook loop"}
+                | row
+                | {
+                    "note": note,
+                    "dearest": dearest(lambda name=name: fit_epoch(mnist, name, 640)),
+                }
+            )
 
 
 def fit_epoch(mnist: MNIST, name: str, size: int) -> float:
@@ -118,68 +122,50 @@ def overhead(mnist: MNIST, size: int = 6400):
     yield {"row": "fit, lenet", "other": "bare loop"} | row | {"note": note}
 
 
-def to_99_percent(mnist: MNIST, seeds: int = 10):
-    """Training time of `speedrun` against a well-known recipe; accuracy over seeds."""
-    images, labels = mnist.train_images, mnist.train_labels
-    models = {"ours": [], "recipe": []}
-    seed = itertools.count()
-
-    def ours():
-        models["ours"].append(train_fast(images, labels, next(seed)))
-
-    def recipe():
-        models["recipe"].append(train_recipe(images, labels, next(seed)))
-
-    row = compare(ours, recipe)
-    while len(models["ours"]) < seeds:
-        ours()
-    note = "; ".join(
-        f"{name}: test accuracy {statistics.mean(scores):.2%} "
-        f"({min(scores):.2%} to {max(scores):.2%}), n = {len(scores)}"
-        for name, scores in (
-            (name, [_accuracy(model, mnist) for model in found])
-            for name, found in models.items()
-        )
-    )
-    yield {"row": "speedrun", "other": "one-epoch recipe"} | row | {"note": note}
-
-
-def _accuracy(model: nn.Module, mnist: MNIST) -> float:
-    return evaluate(model, mnist.test_images, mnist.test_labels)["accuracy"]
-
-
-def sweeps(mnist: MNIST, size: int = 2560):
-    """16 runs of lenet: fused, on all cores, and one by one with all threads."""
+def sweeps(mnist: MNIST, size: int = 1920):
+    """16 runs of lenet: fused, against one process per core, and against one by one."""
     settings = itertools.product((0.001, 0.003), (0.0, 0.25), range(4))
     runs = [
-        Run(model="lenet", lr=lr, dropout=p, seed=seed, val_fraction=0,
-            train_size=size, eval_size=100)
+        Run(
+            model="lenet",
+            lr=lr,
+            dropout=p,
+            seed=seed,
+            val_fraction=0,
+            epochs=1,
+            train_size=size,
+            eval_size=100,
+        )
         for lr, p, seed in settings
     ]
     cores = joblib.cpu_count()
     shares = [runs[core::cores] for core in range(cores)]
+
+    def one_by_one():
+        torch.set_num_threads(cores)
+        for run in runs:
+            batches, *_ = select_data(run, mnist)
+            model = run.build_model().to(memory_format=torch.channels_last)
+            adam = torch.optim.Adam(model.parameters(), run.lr)
+            list(fit(model, batches, adam, epochs=1))
+        torch.set_num_threads(1)
+
     with process_pool(cores) as pool:
-
-        def ours():
-            list(pool.map(train_fused, shares))
-
-        def one_by_one():
-            torch.set_num_threads(cores)
-            for run in runs:
-                batches, *_ = select_data(run, mnist)
-                model = run.build_model().to(memory_format=torch.channels_last)
-                adam = torch.optim.Adam(model.parameters(), run.lr)
-                list(fit(model, batches, adam, epochs=1))
-            torch.set_num_threads(1)
-
-        row = compare(ours, one_by_one)
-    pace = [len(runs) * size / 60_000 / row[side] for side in ("ours_s", "other_s")]
-    note = (
-        f"{pace[0]:.2f} model-epochs per second, one by one {pace[1]:.2f}; "
-        f"{size:,} images each"
-    )
-    name = f"16 fused LeNets, {cores} processes"
-    yield {"row": name, "other": "all threads"} | row | {"note": note}
+        others = {
+            f"not fused, {cores} processes": lambda: list(pool.map(train_run, runs)),
+            "one by one, all threads": one_by_one,
+        }
+        for name, other in others.items():
+            row = compare(lambda: list(pool.map(train_fused, shares)), other)
+            ours, theirs = (
+                len(runs) * size / 60_000 / row[side] for side in ("ours_s", "other_s")
+            )
+            note = (
+                f"{ours:.2f} against {theirs:.2f} model-epochs per second; "
+                f"{size:,} images each"
+            )
+            title = f"16 LeNets, fused by {len(shares[0])}, {cores} processes"
+            yield {"row": title, "other": name} | row | {"note": note}
 
 
 def large_networks(mnist: MNIST):
@@ -208,54 +194,11 @@ def large_networks(mnist: MNIST):
             f"{row['ratio']:.0%} of the peak of matrix products; "
             f"{1875 * row['ours_s']:,.0f} s for 1,875 steps of 32, an epoch"
         )
-        yield {"row": f"step of {name}", "other": "matrix products"} | row | {
-            "note": note
-        }
-
-
-def reports(mnist: MNIST):
-    """The full report from the shipped records, and the memory of the quick one."""
-    with tempfile.TemporaryDirectory() as folder:
-        settings = {"MNISTKIT_OUT": folder, "MNISTKIT_STORE": f"{folder}/records"}
-        seconds, _, said = watch(["report", "--scale", "full"], settings)
-        chapters = re.findall(r"^(\d\d)_\w+ +([\d.]+) s$", said, re.MULTILINE)
-        note = "; ".join(f"{number}: {part} s" for number, part in chapters)
-        yield {
-            "row": "full report from records", "ours_s": seconds,
-            "note": f"two chapters at a time; chapter {note}",
-        }
-        seconds, peak, _ = watch(["report"], {"MNISTKIT_OUT": folder})
-        yield {
-            "row": "quick report", "ours_s": seconds,
-            "note": f"at most {peak / 2**30:.2f} GB in one process; records that exist "
-            "are not trained again",
-        }
-
-
-def watch(command: list[str], settings: dict[str, str]) -> tuple[float, int, str]:
-    """Run `python -m mnistkit command`: seconds, largest resident bytes of a process
-    of it (looked at five times a second), and what it printed. ValueError if it fails.
-    """
-    import psutil
-
-    start, peak = time.perf_counter(), 0
-    with tempfile.TemporaryFile("w+") as said:
-        process = psutil.Popen(
-            [sys.executable, "-m", "mnistkit", *command],
-            env=os.environ | settings, stdout=said, stderr=subprocess.STDOUT,
+        yield (
+            {"row": f"step of {name}", "other": "matrix products"}
+            | row
+            | {"note": note, "dearest": dearest(step)}
         )
-        while process.poll() is None:
-            time.sleep(0.2)
-            try:
-                for part in [process, *process.children(recursive=True)]:
-                    peak = max(peak, part.memory_info().rss)
-            except psutil.NoSuchProcess:
-                continue
-        said.seek(0)
-        text = said.read()
-    if process.returncode:
-        raise ValueError(f"mnistkit {' '.join(command)} failed: {text[-500:]}")
-    return time.perf_counter() - start, peak, text
 
 
 def describe(row: dict) -> str:
@@ -267,10 +210,3 @@ def describe(row: dict) -> str:
             f"({row['low']:.2f} to {row['high']:.2f})"
         )
     return f"{text}  {row['note']}"
-
-
-def _seconds(work: Callable) -> float:
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    start = clock(device)
-    work()
-    return clock(device) - start
