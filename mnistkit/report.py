@@ -8,6 +8,7 @@ overrides the place): the full scale there, other scales to subfolders of their 
 import ast
 import html
 import json
+import math
 import os
 import re
 import textwrap
@@ -135,7 +136,7 @@ class Chapter:
         """Write <chapter>_<name>.csv, its last column `data` the line of the caption.
 
         Returns the table for display. An index that is more than row numbers becomes
-        columns. `formats` maps columns to format strings or functions, else numbers
+        columns. `formats` maps columns to format strings or functions; other numbers
         get four significant digits. ValueError for a format without its column.
         """
         if not isinstance(frame.index, pd.RangeIndex):
@@ -147,8 +148,14 @@ class Chapter:
         text = frame.assign(data=line).to_csv(index=False, lineterminator="\n")
         write_atomically(self.path("reports", name, ".csv"), text.encode())
         table = Table(frame, uuid=f"{self.name}_{name}", cell_ids=False)
-        chosen = {column: show for column in frame.columns} | (formats or {})
+        chosen = {name: number_format(frame[name]) for name in frame.columns}
+        chosen |= formats or {}
         table.format(chosen, na_rep="–", escape="html").hide(axis="index")
+        table.set_table_styles(
+            {"selector": f".col{i}", "props": "text-align: left; word-break: keep-all"}
+            for i, name in enumerate(frame.columns)
+            if not pd.api.types.is_numeric_dtype(frame[name])
+        )
         table.format_index(lambda title: str(title).replace("_", " "), axis=1)
         return table.set_caption(html.escape(line))
 
@@ -169,6 +176,17 @@ class Table(Styler):
 
     def __repr__(self) -> str:
         return self.data.to_string(index=False)
+
+
+def number_format(column: pd.Series):
+    """How a table shows a column: with as many decimals in all rows, if they are
+    floats of like size; else each value by `show`."""
+    if not pd.api.types.is_float_dtype(column):
+        return show
+    sizes = column[column.abs() > 0].abs()
+    if sizes.empty or (sizes % 1 == 0).all() or sizes.max() > 1000 * sizes.min():
+        return show
+    return f"{{:,.{max(0, 3 - math.floor(math.log10(sizes.max())))}f}}"
 
 
 def show(value) -> str:

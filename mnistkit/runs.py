@@ -1,12 +1,12 @@
 """train_run: a Run becomes a Record. sweep: many of them, each at most once."""
 
-import json
 import math
 import os
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Executor, as_completed
 from contextlib import contextmanager
+from itertools import groupby
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +17,7 @@ from mnistkit.models import count_params
 from mnistkit.records import Record, Run
 from mnistkit.store import Store
 from mnistkit.train import OPTIMIZERS, SCHEDULES, environment, evaluate, fit, predict
-from mnistkit.workers import process_pool
+from mnistkit.workers import process_pool, progress
 
 TURN = threading.Lock()  # torch's random numbers belong to the process, not the thread
 
@@ -37,10 +37,10 @@ def sweep(
     a notebook need one in this process: `ThreadPoolExecutor(1)`. Each record is written
     as soon as its run has finished, so an interrupted sweep goes on where it stopped.
     `laptop` holds smaller runs that stand in for all of `runs` where one of them has no
-    record and there is no GPU to train it. `fused` is how many LeNets
-    are trained in one step, which halves the time; their records differ by rounding
-    (fused.py). OSError if the store cannot be written, ValueError for a run that cannot
-    be trained.
+    record and there is no GPU to train it. `fused` is how many neighbouring runs of
+    lenet are trained in one step, which halves the time; their records differ by
+    rounding (fused.py). OSError if the store cannot be written, ValueError for a run
+    that cannot be trained.
     """
     store = store or Store()
     source = load_mnist().source
@@ -66,7 +66,10 @@ def sweep(
 
 
 def _train_all(runs, executor, keep_weights, fused) -> Iterator[Record]:
-    jobs = [runs[i : i + fused] for i in range(0, len(runs), fused)]
+    jobs = []
+    for model, neighbours in groupby(runs, lambda run: run.model):
+        group, size = list(neighbours), fused if model == "lenet" else 1
+        jobs += [group[i : i + size] for i in range(0, len(group), size)]
     if executor is None and (len(jobs) < 2 or torch.cuda.is_available()):
         bar = len(runs) == 1 and "MNISTKIT_PROGRESS" not in os.environ
         for job in jobs:
@@ -239,21 +242,3 @@ def _deterministic():
             yield
     finally:
         torch.set_num_threads(threads)
-
-
-@contextmanager
-def progress(names: list[str], missing: int):
-    """A bar over the runs of a sweep, or lines in $MNISTKIT_PROGRESS for `report`."""
-    log, total = os.environ.get("MNISTKIT_PROGRESS"), len(names)
-    if log is None:
-        done = total - missing
-        with tqdm(total=total, initial=done, desc="runs", leave=False) as bar:
-            yield bar.update
-        return
-
-    def note(**event):
-        with open(log, "a") as file:
-            file.write(json.dumps(event) + "\n")
-
-    note(runs=names, done=total - missing)
-    yield lambda: note(done=1)

@@ -1,11 +1,14 @@
-"""The processes in which a sweep trains."""
+"""The processes in which a sweep trains, and how far they are."""
 
+import json
 import os
 import threading
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from multiprocessing import get_all_start_methods, get_context, parent_process
 
 import joblib
+from tqdm.auto import tqdm
 
 
 def process_pool(tasks: int) -> ProcessPoolExecutor:
@@ -26,3 +29,21 @@ def _start_worker(settings: dict[str, str]):
     os.environ.update(settings | {"MNISTKIT_OFFLINE": "1"})
     parent = parent_process()  # a worker whose parent was killed must not train on
     threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
+
+
+@contextmanager
+def progress(names: list[str], missing: int):
+    """A bar over the runs of a sweep, or lines in $MNISTKIT_PROGRESS for `report`."""
+    log, total = os.environ.get("MNISTKIT_PROGRESS"), len(names)
+    if log is None:
+        done = total - missing
+        with tqdm(total=total, initial=done, desc="runs", leave=False) as bar:
+            yield bar.update
+        return
+
+    def note(**event):
+        with open(log, "a") as file:
+            file.write(json.dumps(event) + "\n")
+
+    note(runs=names, done=total - missing)
+    yield lambda: note(done=1)

@@ -170,3 +170,12 @@ def test_a_sweep_of_fused_runs(store_folder):
     assert [record.run for record in records] == runs
     assert [record.run for record in sweep(runs)] == runs  # found in the store
     assert len(list(store_folder.glob("*/*.json"))) == 3
+
+
+def test_a_fused_sweep_trains_other_networks_alone(store_folder):
+    runs = [replace(RUN, seed=seed, epochs=1) for seed in range(2)]
+    runs.insert(1, replace(RUN, model="mlp", epochs=1))
+    records = sweep(runs, fused=2)
+    assert [record.run for record in records] == runs
+    alone = train_run(runs[1])
+    assert records[1].history[0]["train_loss"] == alone.history[0]["train_loss"]

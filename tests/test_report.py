@@ -31,7 +31,7 @@ chapter.save_table(pd.DataFrame({{"n": [n]}}), "count")
 
 PROGRESS = """
 import os
-from mnistkit.runs import progress
+from mnistkit.workers import progress
 with progress(["a", "b", "c"], missing=2) as done:
     done()
 print(open(os.environ["MNISTKIT_PROGRESS"]).read())
@@ -242,3 +242,20 @@ def test_text_form_of_a_table_is_the_table(chapter):
     frame = pd.DataFrame({"a": [1.5]}, index=pd.Index(["x"], name="key"))
     shown = chapter.save_table(frame, "keyed")  # its index becomes a column
     assert repr(shown).split() == ["key", "a", "x", "1.5"]
+
+
+def test_floats_of_like_size_get_the_same_decimals():
+    floats = pd.Series([0.5, -60.166667, 0.0, 1.0])
+    assert [report.number_format(floats).format(x) for x in floats] == [
+        "0.50", "-60.17", "0.00", "1.00"
+    ]
+    for column in (pd.Series([1e-7, 2.0]), pd.Series([3.0, 1.0]), pd.Series(["a"])):
+        assert report.number_format(column) is report.show
+
+
+def test_tables_align_text_to_the_left(monkeypatch, tmp_path):
+    monkeypatch.setenv("MNISTKIT_OUT", str(tmp_path))
+    chapter = report.Chapter("01_data_exploration", "smoke", "no data")
+    frame = pd.DataFrame({"name": ["R2-36"], "loss": [0.5]})
+    page = chapter.save_table(frame, "words").to_html()
+    assert ".col0 {\n  text-align: left" in page and ".col1 {" not in page
