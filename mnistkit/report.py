@@ -183,10 +183,11 @@ def number_format(column: pd.Series):
     floats of like size; else each value by `show`."""
     if not pd.api.types.is_float_dtype(column):
         return show
-    sizes = column[column.abs() > 0].abs()
-    if sizes.empty or (sizes % 1 == 0).all() or sizes.max() > 1000 * sizes.min():
+    sizes, shown = column[column.abs() > 0].abs(), column.dropna().map(show)
+    if sizes.empty or sizes.max() > 1000 * sizes.min() or shown.str.contains("e").any():
         return show
-    return f"{{:,.{max(0, 3 - math.floor(math.log10(sizes.max())))}f}}"
+    decimals = shown.str.partition(".")[2].str.len().max()  # that are needed at all
+    return f"{{:,.{min(decimals, max(0, 3 - math.floor(math.log10(sizes.max()))))}f}}"
 
 
 def show(value) -> str:

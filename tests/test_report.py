@@ -249,7 +249,9 @@ def test_floats_of_like_size_get_the_same_decimals():
     assert [report.number_format(floats).format(x) for x in floats] == [
         "0.50", "-60.17", "0.00", "1.00"
     ]
-    for column in (pd.Series([1e-7, 2.0]), pd.Series([3.0, 1.0]), pd.Series(["a"])):
+    assert report.number_format(pd.Series([0.005, 0.0005])).format(0.005) == "0.0050"
+    assert report.number_format(pd.Series([3.0, None])).format(3.0) == "3"
+    for column in (pd.Series([1e-7, 2.0]), pd.Series([1e-7]), pd.Series(["a"])):
         assert report.number_format(column) is report.show
 
 
