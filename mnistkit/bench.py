@@ -10,14 +10,14 @@ What was tried, and what it brought (once, on two cores of an AMD EPYC with AVX2
     images resident as uint8       0.03 instead of 10.9 ms per batch of 64 (DataLoader)
     1,024 images indexed at once   0.03 instead of 0.10 ms per batch
     channels_last                  lenet x1.1, small_resnet x1.5
-    losses read once per epoch     nothing on a CPU; saves a wait per step on a GPU
     fused SGD                      lenet x1.0; vgg11's update x1.4, its step x1.02
     fused Adam                     x1.8 with 5 million parameters; lenet x1.0
     one process per core           x1.8 over all threads in one process
     LeNets trained in one step     x2.1 more (300 lines, of which `fit` shows nothing);
                                    x1.6 of it with one network, by another arithmetic
     with grouped convolutions      x1.5, so dropped
-    first layer not trained        the dearest gradient of the fast recipe left out
+    freed memory kept              fused LeNets x1.5, `fit` nothing
+    first layer not trained        its weights' gradient runs at 6 of 88 GFLOPS
     three chapters at a time       no gain over two on two cores
     figures drawn 3 times, not 6   a third of the time of saving them
 
