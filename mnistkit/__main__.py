@@ -63,11 +63,6 @@ def build_parser(with_run: bool) -> argparse.ArgumentParser:
 
     command = commands.add_parser("bench", help="measure how fast all this is here")
     command.set_defaults(command=bench)
-    command.add_argument(
-        "--tutorial",
-        action="store_true",
-        help="also train to 99 %% as tutorials do: half an hour more",
-    )
 
     command = commands.add_parser("train", help="train one network and keep its record")
     command.set_defaults(command=train)
@@ -75,9 +70,6 @@ def build_parser(with_run: bool) -> argparse.ArgumentParser:
         add_run_options(command)
     command.add_argument(
         "--keep-weights", action="store_true", help="store the network"
-    )
-    command.add_argument(
-        "--tensorboard", metavar="DIR", help="write logs for TensorBoard"
     )
     return parser
 
@@ -122,18 +114,17 @@ def data() -> int:
     return 0
 
 
-def bench(tutorial: bool) -> int:
-    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler's talk about GPUs
+def bench() -> int:
     from mnistkit.bench import run_bench
 
-    return run_bench(tutorial)
+    return run_bench()
 
 
-def train(keep_weights: bool, tensorboard: str | None, **settings) -> int:
+def train(keep_weights: bool, **settings) -> int:
     from mnistkit.records import Run
     from mnistkit.runs import sweep
     from mnistkit.store import Store
-    from mnistkit.tables import describe, write_tensorboard
+    from mnistkit.tables import describe
 
     [record] = sweep([Run(**settings)], keep_weights=keep_weights)
     print(describe([record]))
@@ -141,9 +132,7 @@ def train(keep_weights: bool, tensorboard: str | None, **settings) -> int:
         print(
             f"{name:15} {value:.4g}" if type(value) is float else f"{name:15} {value}"
         )
-    print(Store().path(record.run, record.data["source"]))
-    if tensorboard:
-        write_tensorboard(record, tensorboard)
+    print(Store().path(record.run.name, record.data["source"]))
     return 0
 
 

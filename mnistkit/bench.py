@@ -2,8 +2,7 @@
 
 Each row compares two ways to do the same work, alternating in one process, at least
 five pairs. A ratio above 1 says that ours is faster. Absolute times depend on the
-machine and on what else it does; ratios hardly do. `dearest` in reports/benchmark.csv
-names the operations that a row spends most of its time in.
+machine and on what else it does; ratios hardly do.
 
 What was tried, and what it brought (once, on two cores of an AMD EPYC with AVX2):
 
@@ -13,18 +12,16 @@ What was tried, and what it brought (once, on two cores of an AMD EPYC with AVX2
     fused SGD                      lenet x1.0; vgg11's update x1.4, its step x1.02
     fused Adam                     x1.8 with 5 million parameters; lenet x1.0
     one process per core           x1.8 over all threads in one process
-    LeNets trained in one step     x2.1 more (300 lines, of which `fit` shows nothing);
-                                   x1.6 of it with one network, by another arithmetic
-    with grouped convolutions      x1.5, so dropped
-    freed memory kept              fused LeNets x1.5, `fit` nothing
+    LeNets trained in one step     x2.1 more, for 300 lines of which `fit` shows
+                                   nothing: dropped
+    freed memory kept              `fit` nothing
     first layer not trained        its weights' gradient runs at 6 of 88 GFLOPS
     three chapters at a time       no gain over two on two cores
     figures drawn 3 times, not 6   a third of the time of saving them
 
 What bounds them: lenet spends a quarter of its step in batch norm over 6 channels, too
 few for a vector register; the larger networks, in convolutions at 60 to 90 % of the
-peak of matrix products; fused LeNets, half of it in matrix products and the rest in
-passes over memory.
+peak of matrix products.
 """
 
 import itertools
@@ -38,31 +35,26 @@ import torch.nn.functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from mnistkit.bench_reports import reports
-from mnistkit.bench_speedrun import to_99_percent, tutorial_to_99_percent
+from mnistkit.bench_speedrun import to_99_percent
 from mnistkit.data import Batches, load_mnist, normalize
 from mnistkit.files import MNIST
-from mnistkit.fused import train_fused
 from mnistkit.records import Run
 from mnistkit.report import ROOT
 from mnistkit.runs import select_data, train_run
 from mnistkit.textbook import fresh, textbook_epoch, torchvision_dataset
-from mnistkit.timing import compare, dearest
+from mnistkit.timing import compare
 from mnistkit.train import environment, fit
 from mnistkit.workers import process_pool
 
 IMAGES = {"lenet": 3200, "small_resnet": 3200, "four_conv": 640}  # per repetition
 
 
-def run_bench(tutorial: bool = False) -> int:
-    """Measure all rows, print them and write reports/benchmark.csv; exit status 0.
-
-    With `tutorial` also the row that takes half an hour by itself.
-    """
+def run_bench() -> int:
+    """Measure all rows, print them and write reports/benchmark.csv; exit status 0."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     mnist, rows = load_mnist(device=device), []
     torch.set_num_threads(1)
-    measures = [epochs, overhead, to_99_percent, sweeps, large_networks, reports]
-    for measure in [*measures, *[tutorial_to_99_percent] * tutorial]:
+    for measure in (epochs, overhead, to_99_percent, sweeps, large_networks, reports):
         for row in measure(mnist):
             rows.append(row | {"machine": environment(device)["device"]})
             print(describe(row), flush=True)
@@ -84,14 +76,8 @@ def epochs(mnist: MNIST):
                 dataset, name, size, mnist
             )
             note = f"batch 64, {size:,} images; mean losses differ by {abs(gap):.0e}"
-            yield (
-                {"row": f"epoch of {name}", "other": "textbook loop"}
-                | row
-                | {
-                    "note": note,
-                    "dearest": dearest(lambda name=name: fit_epoch(mnist, name, 640)),
-                }
-            )
+            names = {"row": f"epoch of {name}", "other": "textbook loop"}
+            yield names | row | {"note": note}
 
 
 def fit_epoch(mnist: MNIST, name: str, size: int) -> float:
@@ -123,7 +109,7 @@ def overhead(mnist: MNIST, size: int = 6400):
 
 
 def sweeps(mnist: MNIST, size: int = 1920):
-    """16 runs of lenet: fused, against one process per core, and against one by one."""
+    """16 runs of lenet: one process per core, against one after another."""
     settings = itertools.product((0.001, 0.003), (0.0, 0.25), range(4))
     runs = [
         Run(
@@ -139,7 +125,6 @@ def sweeps(mnist: MNIST, size: int = 1920):
         for lr, p, seed in settings
     ]
     cores = joblib.cpu_count()
-    shares = [runs[core::cores] for core in range(cores)]
 
     def one_by_one():
         torch.set_num_threads(cores)
@@ -151,21 +136,19 @@ def sweeps(mnist: MNIST, size: int = 1920):
         torch.set_num_threads(1)
 
     with process_pool(cores) as pool:
-        others = {
-            f"not fused, {cores} processes": lambda: list(pool.map(train_run, runs)),
-            "one by one, all threads": one_by_one,
-        }
-        for name, other in others.items():
-            row = compare(lambda: list(pool.map(train_fused, shares)), other)
-            ours, theirs = (
-                len(runs) * size / 60_000 / row[side] for side in ("ours_s", "other_s")
-            )
-            note = (
-                f"{ours:.2f} against {theirs:.2f} model-epochs per second; "
-                f"{size:,} images each"
-            )
-            title = f"16 LeNets, fused by {len(shares[0])}, {cores} processes"
-            yield {"row": title, "other": name} | row | {"note": note}
+        row = compare(lambda: list(pool.map(train_run, runs)), one_by_one)
+    ours, theirs = (
+        len(runs) * size / 60_000 / row[side] for side in ("ours_s", "other_s")
+    )
+    note = (
+        f"{ours:.2f} against {theirs:.2f} model-epochs per second; "
+        f"{size:,} images each"
+    )
+    names = {
+        "row": f"16 LeNets, {cores} processes",
+        "other": "one by one, all threads",
+    }
+    yield names | row | {"note": note}
 
 
 def large_networks(mnist: MNIST):
@@ -194,11 +177,8 @@ def large_networks(mnist: MNIST):
             f"{row['ratio']:.0%} of the peak of matrix products; "
             f"{1875 * row['ours_s']:,.0f} s for 1,875 steps of 32, an epoch"
         )
-        yield (
-            {"row": f"step of {name}", "other": "matrix products"}
-            | row
-            | {"note": note, "dearest": dearest(step)}
-        )
+        names = {"row": f"step of {name}", "other": "matrix products"}
+        yield names | row | {"note": note}
 
 
 def describe(row: dict) -> str:

@@ -4,15 +4,13 @@ import itertools
 import statistics
 import subprocess
 import sys
-import tempfile
-from pathlib import Path
 
 from torch import nn
 
 from mnistkit.files import MNIST
 from mnistkit.speedrun import train_fast
-from mnistkit.textbook import torchvision_dataset, train_recipe, train_tutorial
-from mnistkit.timing import compare, ratios, seconds_of
+from mnistkit.textbook import train_recipe
+from mnistkit.timing import compare, seconds_of
 from mnistkit.train import evaluate
 
 LOADING = "from mnistkit import data, speedrun; data.load_mnist()"
@@ -50,23 +48,6 @@ def to_99_percent(mnist: MNIST, seeds: int = 10):
     )
     note += f"; start-up and loading, not counted: {loading:.1f} s"
     yield {"row": "speedrun", "other": "one-epoch recipe"} | row | {"note": note}
-
-
-def tutorial_to_99_percent(mnist: MNIST, pairs: int = 3):
-    """`speedrun` against a tutorial's training, stopped at its first 99 % on the test
-    images; that flatters the tutorial, as without them nobody knows when to stop."""
-    times, epochs = [], []
-    images, labels = mnist.train_images, mnist.train_labels
-    with tempfile.TemporaryDirectory() as folder:
-        dataset = torchvision_dataset(mnist, Path(folder))
-        for seed in range(pairs):
-            ours = seconds_of(lambda seed=seed: train_fast(images, labels, seed))
-            seconds, epoch = train_tutorial(dataset, mnist, seed)
-            times.append((ours, seconds))
-            epochs.append(epoch)
-    note = f"epochs until 99%: {', '.join(map(str, epochs))}, of at most 14"
-    names = {"row": "speedrun, again", "other": "tutorial until 99 %"}
-    yield names | ratios(times) | {"note": note}
 
 
 def _accuracy(model: nn.Module, mnist: MNIST) -> float:

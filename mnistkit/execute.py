@@ -16,7 +16,7 @@ from tqdm import tqdm
 from mnistkit import report
 from mnistkit.data import load_mnist
 from mnistkit.publish import build_index
-from mnistkit.store import RECORDS, Store, packed, write_atomically
+from mnistkit.store import Store, write_atomically
 from mnistkit.train import environment
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
@@ -42,8 +42,8 @@ def run_report(
     out = report.folder("reports", scale)
     if jobs < 1:
         raise ValueError(f"jobs must be at least 1, got {jobs}")
-    if update_notebooks and scale != "quick":
-        raise ValueError("--update-notebooks is for the quick scale only")
+    if update_notebooks and scale != "full":
+        raise ValueError("--update-notebooks is for the full scale only")
     todo = {name: find_parameters(name, scale) for name in choose(only)}
     mnist = load_mnist()  # once, before the kernels: they find it where it now lies
     print(f"{mnist.describe()}, from {mnist.origin}; {scale} scale")
@@ -58,12 +58,14 @@ def run_report(
             bystanders = psutil.Process().children(recursive=True)
             stamp = {"scale": scale, "data": mnist.describe()}
             futures = {}
-            # 07 quotes the others and starts late; 01 trains nothing and fills the gap.
-            for name in sorted(todo, key=lambda name: name.startswith("01")):
-                job = pool.submit(execute, name, todo[name], where, stamp, stop)
+            # 01 trains nothing, so it goes late; 07 reads the run lists of the others.
+            late = ("01", "07")
+            for name in sorted(todo, key=lambda name: (name[:2] in late, name)):
+                first = list(futures) if name.startswith("07") else []
+                job = pool.submit(execute, name, todo[name], where, stamp, stop, first)
                 futures[job] = name
             try:
-                failed, used = watch(futures, log)
+                failed = watch(futures, log)
             except KeyboardInterrupt:
                 stop.set()
                 pool.shutdown(wait=False, cancel_futures=True)
@@ -73,8 +75,8 @@ def run_report(
             finally:
                 pool.shutdown()
     if scale == "full" and not failed:
-        archive = RECORDS / "full.zip"
-        Store().pack(used | (packed(archive) if only else set()), archive)
+        archive = report.ROOT / "reports" / "records" / "full.zip"
+        Store().pack(set(report.read_run_lists(scale)["run"]), archive)
     print(f"{build_index(scale)}  ({time.perf_counter() - start:.0f} s)")
     if update_notebooks:
         for name in set(todo) - set(failed):
@@ -103,7 +105,7 @@ def find_parameters(name: str, scale: str) -> dict:
     declared = papermill.inspect_notebook(report.notebook(name))
     if not declared:
         raise ValueError(f"{name}: no cell tagged `parameters` that declares any")
-    if scale == "quick":
+    if scale == "full":
         return {}
     injected = {"scale": scale} | report.SCALES[scale].get(name, {})
     unknown = sorted(set(injected) - set(declared))
@@ -129,14 +131,18 @@ def kernel_settings(log: Path, fresh: bool):
         os.environ.update(before)
 
 
-def execute(name: str, parameters: dict, out: Path, stamp: dict, stop) -> float:
+def execute(
+    name: str, parameters: dict, out: Path, stamp: dict, stop, first: list[Future]
+) -> float:
     """Execute one chapter to out/<name>.ipynb; seconds. A failure leaves .failed.ipynb.
 
-    Paths are absolute: papermill's own `cwd` would move all threads at once.
+    Waits for the chapters in `first`. Paths are absolute: papermill's own `cwd` would
+    move all threads at once.
     """
     import nbformat
     import papermill
 
+    wait(first)
     source, part = report.notebook(name), out / f".{name}.{os.getpid()}.ipynb"
     failed = out / f"{name}.failed.ipynb"
     start = time.perf_counter()
@@ -181,12 +187,9 @@ def clean(book):
             cell.outputs = [o for o in cell.outputs if WIDGET not in o.get("data", {})]
 
 
-def watch(futures: dict[Future, str], log: Path) -> tuple[dict[str, str], set[str]]:
-    """Show progress until all chapters are done.
-
-    Returns the failed ones with their errors, and the names of all runs asked for.
-    """
-    failed, used, rest, pending = {}, set(), "", set(futures)
+def watch(futures: dict[Future, str], log: Path) -> dict[str, str]:
+    """Show progress until all chapters are done; the failed ones with their errors."""
+    failed, rest, pending = {}, "", set(futures)
     quiet = not sys.stderr.isatty()
     with (
         tqdm(total=len(futures), desc="chapters", disable=quiet) as chapters,
@@ -197,8 +200,7 @@ def watch(futures: dict[Future, str], log: Path) -> tuple[dict[str, str], set[st
             done, pending = wait(pending, 0.3, FIRST_COMPLETED)
             *lines, rest = (rest + events.read()).split("\n")
             for event in map(json.loads, lines):
-                used.update(event.get("runs", ()))
-                runs.total += len(event.get("runs", ()))
+                runs.total += event.get("runs", 0)
                 runs.update(event["done"])
             runs.refresh()
             for future in done:
@@ -209,7 +211,7 @@ def watch(futures: dict[Future, str], log: Path) -> tuple[dict[str, str], set[st
                     continue
                 failed[name] = last_line(error)
                 tqdm.write(f"{name} failed: {failed[name]}", sys.stderr)
-    return failed, used
+    return failed
 
 
 def last_line(error: BaseException) -> str:

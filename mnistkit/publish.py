@@ -12,9 +12,9 @@ from mnistkit.store import write_atomically
 SCALE_MEANS = {
     "smoke": "a few seconds per chapter, to see that everything runs; "
     "its numbers mean nothing",
-    "quick": "the settings that the notebooks show, sized for a laptop",
-    "full": "the protocols of the student reports, with several seeds; smaller runs "
-    "where a GPU would be needed and none was at hand, as the notes say",
+    "quick": "everything is trained anew, in minutes on a laptop",
+    "full": "the settings that the notebooks show: the largest runs there are, read "
+    "from the records that the project ships",
 }
 VERSIONS = ("torch", "torchvision", "numpy", "pandas", "scikit-learn", "matplotlib")
 

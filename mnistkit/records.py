@@ -13,7 +13,8 @@ from torch import Tensor
 
 from mnistkit.data import MNIST, subset
 from mnistkit.models import MODELS, build_model
-from mnistkit.train import OPTIMIZERS, SCHEDULES
+from mnistkit.store import Store
+from mnistkit.train import EXTRA_TESTS, LOSSES, OPTIMIZERS, SCHEDULES
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class Run:
     model: str = "lenet"
     optimizer: str = "adam"
     schedule: str = "constant"
+    loss: str = "cross_entropy"
     lr: float = 1e-3
     batch_size: int = 64
     epochs: int = 2
@@ -46,6 +48,7 @@ class Run:
     normalize: bool = True  # False: pixels / 255 only, as R2 (R2-17)
     drop_last: bool = False
     test_every_epoch: bool = False
+    extra_tests: tuple[str, ...] = ()  # also test as R2 and R3 did (EXTRA_TESTS)
     model_options: dict = field(default_factory=dict)
     optimizer_options: dict = field(default_factory=dict)
     schedule_options: dict = field(default_factory=dict)
@@ -55,14 +58,21 @@ class Run:
             ("model", MODELS),
             ("optimizer", OPTIMIZERS),
             ("schedule", SCHEDULES),
+            ("loss", LOSSES),
+            ("extra_tests", EXTRA_TESTS),
         ):
-            if getattr(self, kind) not in known:
-                what = "network" if kind == "model" else kind
-                raise ValueError(
-                    f"unknown {what} {getattr(self, kind)!r}; known: {', '.join(known)}"
-                )
+            asked = getattr(self, kind)
+            for name in [asked] if isinstance(asked, str) else asked:
+                if name not in known:
+                    what = {"model": "network", "extra_tests": "test"}.get(kind, kind)
+                    raise ValueError(
+                        f"unknown {what} {name!r}; known: {', '.join(known)}"
+                    )
         for name in ("lr", "dropout", "weight_decay", "val_fraction"):
             object.__setattr__(self, name, float(getattr(self, name)))
+        if isinstance(self.extra_tests, str):
+            raise ValueError(f"extra_tests must be a list, got {self.extra_tests!r}")
+        object.__setattr__(self, "extra_tests", tuple(self.extra_tests))
         for name in ("model_options", "optimizer_options", "schedule_options"):
             plain = json.loads(json.dumps(getattr(self, name)))  # tuples become lists
             object.__setattr__(self, name, plain)
@@ -139,10 +149,11 @@ class Record:
         model.load_state_dict(self.weights)
         return model.eval()
 
-    def to_json(self) -> str:
+    def to_document(self) -> dict:
+        """Everything of the record in JSON's types, and its weights if it has some."""
         arrays = (self.predictions, self.confidence, self.p_true)
         packed = zlib.compress(b"".join(a.tobytes() for a in arrays), 9)
-        content = {
+        document = {
             "run": self.run.canonical(),
             "summary": self.summary,
             "history": self.history,
@@ -150,11 +161,14 @@ class Record:
             "environment": self.environment,
             "test_predictions": base64.b64encode(packed).decode(),
         }
-        return json.dumps(content, indent=1)
+        if self.weights is not None:
+            document["weights"] = self.weights
+        return document
 
     @classmethod
-    def from_json(cls, text: str) -> "Record":
-        content = json.loads(text)
+    def from_document(cls, document: dict) -> "Record":
+        """The record that `to_document` wrote down. An error if it is damaged."""
+        content = dict(document)
         packed = zlib.decompress(base64.b64decode(content.pop("test_predictions")))
         n = len(packed) // 5  # one byte for the prediction, two for each probability
         return cls(
@@ -164,3 +178,21 @@ class Record:
             p_true=np.frombuffer(packed, np.float16, n, offset=3 * n),
             **content,
         )
+
+
+def read_record(
+    name: str, source: str, store: Store | None = None, with_weights: bool = False
+) -> Record | None:
+    """The record of the run called `name`, or None; a damaged one is set aside."""
+    store = store or Store()
+    document = store.get(name, source, with_weights)
+    if document is None:
+        return None
+    try:
+        record = Record.from_document(document)
+        if record.run.name != name:
+            raise ValueError(f"it holds run {record.run.name}")
+        return record
+    except Exception as error:  # whatever is wrong in it, the run can be repeated
+        store.set_aside(name, source, error)
+        return None

@@ -5,14 +5,12 @@ key in SCALES. Everything goes to figures/ and reports/ of the project ($MNISTKI
 overrides the place): the full scale there, other scales to subfolders of their own.
 """
 
-import ast
 import html
-import json
 import math
 import os
 import re
 import textwrap
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
@@ -21,25 +19,48 @@ from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 from pandas.io.formats.style import Styler
 
-from mnistkit.data import MNIST
+from mnistkit.data import MNIST, load_mnist
+from mnistkit.records import Record, Run, read_record
+from mnistkit.runs import sweep
 from mnistkit.store import write_atomically
 
 ROOT = Path(__file__).resolve().parents[1]
 CHAPTERS = sorted(path.stem for path in (ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
-# What papermill injects. quick injects nothing: it is what the notebooks say.
+# What papermill injects. full injects nothing: it is what the notebooks say, the
+# largest runs whose records the project ships.
 SCALES: dict[str, dict[str, dict]] = {
     "smoke": {
         "01_data_exploration": dict(embed_size=200, train_size=500, eval_size=200),
         "02_model_zoo": dict(
-            networks=["mlp", "lenet", "small_resnet"], diagrams=["lenet"], epochs=1,
-            train_size=200, eval_size=100, seeds=2, grid_epochs=1,
+            networks=["mlp", "lenet", "small_resnet"],
+            diagrams=["lenet"],
+            epochs=1,
+            train_size=200,
+            eval_size=100,
+            seeds=2,
+            grid_train_size=200,
+            grid_eval_size=100,
+            grid_epochs=1,
         ),
         "03_optimizer_comparison": dict(
-            train_size=256, eval_size=200, epochs=2, seeds=2, own_train_size=256,
+            train_size=256,
+            eval_size=200,
+            epochs=2,
+            seeds=2,
+            own_train_size=256,
         ),
         "04_lr_batch_size_study": dict(
-            seeds=2, eval_size=100, train_size=320, batch_train_size=256,
-            grid_train_size=256, draws=10,
+            seeds=2,
+            eval_size=100,
+            train_size=320,
+            epochs=1,
+            batch_model="lenet",
+            batch_train_size=256,
+            batch_epochs=4,
+            grid_model="mlp",
+            grid_train_size=256,
+            draws=10,
+            eval_seeds=2,
         ),
         "05_lr_schedules": dict(
             train_size=200, eval_size=100, epochs=2, seeds=2, demo_size=64, demo_seeds=2
@@ -49,36 +70,53 @@ SCALES: dict[str, dict[str, dict]] = {
         ),
         "07_five_reports_revisited": {},
     },
-    "quick": {},
-    # The protocols of the reports. laptop_... is what stands in for the parts that take
-    # a GPU, where there is none and the records are not there either.
-    "full": {
-        "01_data_exploration": dict(embed_size=2000, train_size=60000, eval_size=2000),
+    "quick": {
+        "01_data_exploration": dict(embed_size=800, train_size=10000),
         "02_model_zoo": dict(
-            diagrams=[], epochs=8, train_size=60000, eval_size=10000, seeds=5,
-            large_train_size=60000, large_eval_size=10000, large_seeds=1,
-            laptop_sizes=[1000, 1000, 64, 32], grid_epochs=8,
-            grid_networks=["lenet", "alexnet", "resnet18", "vgg11", "wrn16_4"],
+            diagrams=["lenet", "small_resnet", "vgg11"],
+            epochs=2,
+            train_size=500,
+            eval_size=400,
+            seeds=3,
+            grid_train_size=500,
+            grid_eval_size=400,
+            grid_epochs=3,
         ),
         "03_optimizer_comparison": dict(
-            train_size=60000, eval_size=10000, epochs=10, seeds=5,
-            own_train_size=60000, laptop_train_size=6000,
+            train_size=1500,
+            eval_size=1000,
+            epochs=3,
+            seeds=3,
+            own_train_size=1500,
         ),
         "04_lr_batch_size_study": dict(
-            seeds=3, eval_size=10000, train_size=60000, epochs=5,
-            batch_model="four_conv", batch_train_size=60000, batch_epochs=5,
-            laptop_batch_train_size=3200, grid_model="lenet", grid_train_size=10000,
-            draws=300,
+            eval_size=500,
+            train_size=6400,
+            epochs=1,
+            batch_model="lenet",
+            batch_train_size=1280,
+            batch_epochs=4,
+            grid_model="mlp",
+            grid_train_size=1600,
+            draws=100,
+            eval_seeds=3,
         ),
         "05_lr_schedules": dict(
-            model="two_conv", train_size=60000, eval_size=10020, epochs=64, seeds=3,
-            laptop_train_size=600, laptop_eval_size=1000,
+            train_size=400,
+            eval_size=300,
+            epochs=4,
+            demo_size=192,
+            demo_seeds=3,
         ),
         "06_confusion_matrix_analysis": dict(
-            train_size=60000, eval_size=10000, epochs=10, seeds=5
+            train_size=1500,
+            eval_size=1000,
+            epochs=3,
+            seeds=3,
         ),
         "07_five_reports_revisited": {},
     },
+    "full": {},
 }
 
 
@@ -94,16 +132,6 @@ def notebook(name: str) -> Path:
     return ROOT / "notebooks" / f"{name}.ipynb"
 
 
-def settings(name: str, scale: str) -> dict:
-    """A chapter's parameters at a scale: its notebook's, and what the scale injects."""
-    for cell in json.loads(notebook(name).read_text())["cells"]:
-        if "parameters" in cell["metadata"].get("tags", ()):
-            lines = ast.parse("".join(cell["source"])).body
-            said = {line.target.id: ast.literal_eval(line.value) for line in lines}
-            return said | {"scale": scale} | SCALES[scale].get(name, {})
-    raise ValueError(f"{name}: no cell tagged `parameters`")
-
-
 @dataclass(frozen=True)
 class Chapter:
     """Saves the figures and tables of one notebook, each with its data and its scale.
@@ -115,6 +143,22 @@ class Chapter:
     name: str
     scale: str
     data: MNIST | str
+    experiments: dict[str, list[str]] = field(default_factory=dict, compare=False)
+
+    def sweep(self, experiment: str, runs: list[Run], **options) -> list[Record]:
+        """The records of `runs`, an experiment of this chapter, by `sweep(runs)`.
+
+        The names of its runs go to <chapter>_runs.csv: from there chapter 07 and the
+        archive know which runs were made, and why. `options` are those of `sweep`.
+        """
+        records = sweep(runs, **options)
+        self.experiments[experiment] = [run.name for run in runs]
+        rows = [(key, run) for key, runs in self.experiments.items() for run in runs]
+        text = pd.DataFrame(rows, columns=["experiment", "run"]).to_csv(
+            index=False, lineterminator="\n"
+        )
+        write_atomically(self.path("reports", "runs", ".csv"), text.encode())
+        return records
 
     def save_figure(self, fig: Figure, name: str, note: str = ""):
         """Write <chapter>_<name>.svg and .png, a footer with data, scale, note below.
@@ -169,6 +213,34 @@ class Chapter:
         target = folder(kind, self.scale)
         target.mkdir(parents=True, exist_ok=True)
         return target / f"{self.name}_{name}{suffix}"
+
+
+def read_run_lists(scale: str) -> pd.DataFrame:
+    """The runs of all chapters at a scale: chapter, experiment, run (its name).
+
+    A chapter that was not executed into $MNISTKIT_OUT is read from the project.
+    """
+    project = ROOT / "reports" / ("" if scale == "full" else scale)
+    frames = [pd.DataFrame(columns=["chapter", "experiment", "run"])]
+    for name in CHAPTERS:
+        paths = [
+            base / f"{name}_runs.csv" for base in (folder("reports", scale), project)
+        ]
+        path = next((path for path in paths if path.exists()), None)
+        if path is not None:
+            frames.append(pd.read_csv(path).assign(chapter=name))
+    return pd.concat(frames, ignore_index=True)
+
+
+def read_experiments(scale: str) -> dict[str, list[Record]]:
+    """The records of every experiment, by its name; those that are missing left out."""
+    source, found = load_mnist().source, {}
+    for experiment, rows in read_run_lists(scale).groupby("experiment", sort=False):
+        if rows["chapter"].nunique() > 1:
+            raise ValueError(f"experiment {experiment!r} is in two chapters")
+        records = [read_record(name, source) for name in rows["run"]]
+        found[experiment] = [record for record in records if record is not None]
+    return found
 
 
 class Table(Styler):

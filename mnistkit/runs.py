@@ -6,7 +6,6 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import Executor, as_completed
 from contextlib import contextmanager
-from itertools import groupby
 
 import torch
 from torch import Tensor, nn
@@ -14,9 +13,19 @@ from tqdm.auto import tqdm
 
 from mnistkit.data import MEAN, MNIST, STD, Batches, load_mnist, split, subset
 from mnistkit.models import count_params
-from mnistkit.records import Record, Run
+from mnistkit.records import Record, Run, read_record
 from mnistkit.store import Store
-from mnistkit.train import OPTIMIZERS, SCHEDULES, environment, evaluate, fit, predict
+from mnistkit.train import (
+    EXTRA_TESTS,
+    LOSSES,
+    OPTIMIZERS,
+    SCHEDULES,
+    accuracy,
+    environment,
+    evaluate,
+    fit,
+    predict,
+)
 from mnistkit.workers import process_pool, progress
 
 TURN = threading.Lock()  # torch's random numbers belong to the process, not the thread
@@ -27,8 +36,6 @@ def sweep(
     executor: Executor | None = None,
     store: Store | None = None,
     keep_weights: bool = False,
-    laptop: list[Run] | None = None,
-    fused: int = 1,
 ) -> list[Record]:
     """The records of `runs`, in their order; trains only what the store lacks.
 
@@ -36,63 +43,44 @@ def sweep(
     there is a CUDA GPU. Any `concurrent.futures.Executor` will do; networks defined in
     a notebook need one in this process: `ThreadPoolExecutor(1)`. Each record is written
     as soon as its run has finished, so an interrupted sweep goes on where it stopped.
-    `laptop` holds smaller runs that stand in for all of `runs` where one of them has no
-    record and there is no GPU to train it. `fused` is how many neighbouring runs of
-    lenet are trained in one step, which halves the time; their records differ by
-    rounding (fused.py). OSError if the store cannot be written, ValueError for a run
-    that cannot be trained.
+    OSError if the store cannot be written, ValueError for a run that cannot be trained.
     """
     store = store or Store()
     source = load_mnist().source
-    records = {run.name: store.get(run, source, keep_weights) for run in runs}
+    names = [run.name for run in runs]
+    records = {n: read_record(n, source, store, keep_weights) for n in names}
     missing = {run.name: run for run in runs if records[run.name] is None}
-    if missing and laptop is not None and not torch.cuda.is_available():
-        return sweep(laptop, executor, store, keep_weights, fused=fused)
     if missing:
         store.check()
-    with progress([*records], len(missing)) as done:
-        for record in _train_all(
-            list(missing.values()), executor, keep_weights, fused
-        ):
+    with progress(len(records), len(missing)) as done:
+        for record in _train_all(list(missing.values()), executor, keep_weights):
             if record.data["source"] != source:
                 raise ValueError(
                     f"a worker trained on {record.data['source']}, not on {source}; "
                     "give every machine the same data"
                 )
-            store.put(record)
+            store.put(record.run.name, source, record.to_document())
             records[record.run.name] = record
             done()
-    return [records[run.name] for run in runs]
+    return [records[name] for name in names]
 
 
-def _train_all(runs, executor, keep_weights, fused) -> Iterator[Record]:
-    jobs = []
-    for model, neighbours in groupby(runs, lambda run: run.model):
-        group, size = list(neighbours), fused if model == "lenet" else 1
-        jobs += [group[i : i + size] for i in range(0, len(group), size)]
-    if executor is None and (len(jobs) < 2 or torch.cuda.is_available()):
+def _train_all(runs, executor, keep_weights) -> Iterator[Record]:
+    if executor is None and (len(runs) < 2 or torch.cuda.is_available()):
         bar = len(runs) == 1 and "MNISTKIT_PROGRESS" not in os.environ
-        for job in jobs:
-            yield from _train(job, keep_weights, bar)
+        for run in runs:
+            yield train_run(run, keep_weights, bar)
         return
-    pool = executor or process_pool(len(jobs))
-    futures = [pool.submit(_train, job, keep_weights) for job in jobs]
+    pool = executor or process_pool(len(runs))
+    futures = [pool.submit(train_run, run, keep_weights) for run in runs]
     try:
         for future in as_completed(futures):
-            yield from future.result()
+            yield future.result()
     finally:
         for future in futures:
             future.cancel()
         if executor is None:
             pool.shutdown(cancel_futures=True)
-
-
-def _train(runs: list[Run], keep_weights: bool, bar: bool = False) -> list[Record]:
-    if len(runs) == 1:
-        return [train_run(runs[0], keep_weights, bar)]
-    from mnistkit.fused import train_fused
-
-    return train_fused(runs, keep_weights)
 
 
 def train_run(run: Run, keep_weights: bool = False, bar: bool = False) -> Record:
@@ -112,8 +100,10 @@ def train_run(run: Run, keep_weights: bool = False, bar: bool = False) -> Record
         epochs = _epochs(run, model, train, validation)
         for row in tqdm(epochs, "epochs", run.epochs, leave=False, disable=not bar):
             if run.test_every_epoch:
-                score = evaluate(model, *test, mean=train.mean, std=train.std)
+                scaling = {"mean": train.mean, "std": train.std}
+                score = evaluate(model, *test, **scaling)
                 row |= {f"test_{name}": value for name, value in score.items()}
+                row |= _extra_tests(run, model, test, scaling)
             history.append(row)
             if math.isnan(row["train_loss"]):
                 break
@@ -130,7 +120,7 @@ def train_run(run: Run, keep_weights: bool = False, bar: bool = False) -> Record
 def _record(run, model, history, parts, mnist, keep_weights) -> Record:
     """Test a trained network and write down everything about its run."""
     train, validation, test = parts
-    scores = _test(model, train, test)
+    scores = _test(run, model, train, test)
     sizes = {
         "train_size": len(train.labels),
         "val_size": len(validation[1]) if validation else 0,
@@ -165,6 +155,7 @@ def _epochs(run: Run, model: nn.Module, train: Batches, validation) -> Iterator[
         schedule,
         epochs=run.epochs,
         validation=validation,
+        loss_fn=LOSSES[run.loss],
         clip_norm=run.clip_norm,
     )
 
@@ -197,9 +188,17 @@ def select_data(run: Run, mnist: MNIST):
     return batches, held_out if len(validation) else None, tested
 
 
-def _test(model: nn.Module, train: Batches, test: tuple[Tensor, Tensor]) -> dict:
-    images, labels = test
-    logits = predict(model, images, mean=train.mean, std=train.std)
+def _extra_tests(run: Run, model: nn.Module, test, scaling: dict) -> dict[str, float]:
+    return {
+        f"{name}_{part}": value
+        for name in run.extra_tests
+        for part, value in EXTRA_TESTS[name](model, *test, **scaling).items()
+    }
+
+
+def _test(run: Run, model: nn.Module, train: Batches, test) -> dict:
+    (images, labels), scaling = test, {"mean": train.mean, "std": train.std}
+    logits = predict(model, images, **scaling)
     probability = logits.softmax(1)
     confidence, predictions = probability.max(1)
     return {
@@ -208,8 +207,9 @@ def _test(model: nn.Module, train: Batches, test: tuple[Tensor, Tensor]) -> dict
         "p_true": probability.gather(1, labels[:, None])[:, 0].half().cpu().numpy(),
         "summary": {
             "test_loss": nn.functional.cross_entropy(logits, labels).item(),
-            "test_accuracy": (predictions == labels).sum().item() / len(labels),
-        },
+            "test_accuracy": accuracy(logits, labels),
+        }
+        | _extra_tests(run, model, test, scaling),
     }
 
 

@@ -1,64 +1,76 @@
 """The store: a folder of records, and the archive of them that the project ships."""
 
+import json
 import os
 import warnings
 import zipfile
 from pathlib import Path
-
-from mnistkit.records import Record, Run
 
 RECORDS = Path(__file__).parents[1] / "reports" / "records"
 SUFFIXES = (".json", ".safetensors")
 
 
 class Store:
-    """A folder of records, one JSON file each: <data source>/<name of the run>.json.
+    """A folder of documents, one per record: <data source>/<name of the run>.json.
 
-    The default folder is $MNISTKIT_STORE or reports/records of the project. Records
+    The default folder is $MNISTKIT_STORE or reports/records of the project. Documents
     that the project ships, in reports/records/*.zip, are found from every store.
     """
 
     def __init__(self, folder: str | Path | None = None):
         self.folder = Path(folder or os.environ.get("MNISTKIT_STORE") or RECORDS)
 
-    def path(self, run: Run, source: str) -> Path:
-        return self.folder / source / f"{run.name}.json"
+    def path(self, name: str, source: str) -> Path:
+        """Where the document of the run called `name`, trained on `source`, lies."""
+        return self.folder / source / f"{name}.json"
 
-    def get(self, run: Run, source: str, with_weights=False) -> Record | None:
-        """The record of `run`, or None. A damaged one is set aside and named."""
-        path = self.path(run, source)
+    def get(self, name: str, source: str, with_weights: bool = False) -> dict | None:
+        """The document of a run, or None. What is no JSON is set aside and named.
+
+        With `with_weights` the document has the tensors of the network, by name, under
+        `weights`, and a run without them counts as absent.
+        """
+        path = self.path(name, source)
         fresh_since = float(os.environ.get("MNISTKIT_FRESH", 0))
         if not path.exists():
-            return None if fresh_since else _shipped(run, source, with_weights)
+            return None if fresh_since else _shipped(name, source, with_weights)
         if path.stat().st_mtime < fresh_since:
             return None
-        try:
-            weights = path.with_suffix(".safetensors")
-            weights = weights.read_bytes() if weights.exists() else None
-            record = _unpack(run, path.read_text(), weights)
-        except Exception as error:  # whatever is wrong in it, the run can be repeated
-            aside = path.with_suffix(".damaged")
-            path.replace(aside)
-            warnings.warn(f"damaged record set aside as {aside}: {error}", stacklevel=3)
+        weights = path.with_suffix(".safetensors")
+        if with_weights and not weights.exists():
             return None
-        return None if with_weights and record.weights is None else record
+        try:
+            content = weights.read_bytes() if with_weights else None
+            return _parse(path.read_bytes(), content)
+        except Exception as error:  # whatever is wrong in it, the run can be repeated
+            self.set_aside(name, source, error)
+            return None
 
-    def put(self, record: Record) -> Path:
-        """Write a record atomically, its weights (safetensors) before it."""
-        path = self.path(record.run, record.data["source"])
+    def put(self, name: str, source: str, document: dict) -> Path:
+        """Write a document atomically, its `weights` (safetensors) before it."""
+        path = self.path(name, source)
         path.parent.mkdir(parents=True, exist_ok=True)
-        if record.weights is not None:
+        content = {key: value for key, value in document.items() if key != "weights"}
+        weights = document.get("weights")
+        if weights is not None:
             from safetensors.torch import save
 
-            write_atomically(path.with_suffix(".safetensors"), save(record.weights))
-        write_atomically(path, record.to_json().encode())
+            write_atomically(path.with_suffix(".safetensors"), save(weights))
+        write_atomically(path, json.dumps(content, indent=1).encode())
         return path
 
-    def pack(self, names: set[str], archive: Path):
-        """Write the records (and weights) with these names to a zip file.
+    def set_aside(self, name: str, source: str, error: Exception):
+        """Rename a damaged document, so that its run is trained again; warn of it."""
+        path = self.path(name, source)
+        aside = path.with_suffix(".damaged")
+        path.replace(aside)
+        warnings.warn(f"damaged record set aside as {aside}: {error}", stacklevel=3)
 
-        What this folder lacks is taken from the old archive. The same records give the
-        same bytes.
+    def pack(self, names: set[str], archive: Path):
+        """Write the documents (and weights) with these names to a zip file.
+
+        What this folder lacks is taken from the old archive. The same documents give
+        the same bytes.
         """
         found = {}
         if archive.exists():
@@ -67,6 +79,7 @@ class Store:
         for path in self.folder.glob("*/*"):
             if path.suffix in SUFFIXES:
                 found[f"{path.parent.name}/{path.name}"] = path.read_bytes()
+        archive.parent.mkdir(parents=True, exist_ok=True)
         part = archive.with_suffix(".tmp")
         with zipfile.ZipFile(part, "w") as new:
             for name in sorted(found):
@@ -76,7 +89,7 @@ class Store:
         os.replace(part, archive)
 
     def check(self):
-        """OSError in one line if records cannot be written here."""
+        """OSError in one line if documents cannot be written here."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             write_atomically(self.folder / ".probe", b"")
@@ -96,29 +109,26 @@ def packed(archive: Path) -> set[str]:
         return {Path(name).stem for name in file.namelist()}
 
 
-def _shipped(run: Run, source: str, with_weights: bool) -> Record | None:
-    name = f"{source}/{run.name}"
+def _shipped(name: str, source: str, with_weights: bool) -> dict | None:
+    needed = [f"{source}/{name}{suffix}" for suffix in SUFFIXES[: 1 + with_weights]]
     for path in sorted(RECORDS.glob("*.zip")):
         with zipfile.ZipFile(path) as archive:
-            needed = [f"{name}{suffix}" for suffix in SUFFIXES[: 1 + with_weights]]
             if set(needed) <= set(archive.namelist()):
-                text, *weights = map(archive.read, needed)
-                return _unpack(run, text.decode(), *weights)
+                return _parse(*map(archive.read, needed))
     return None
 
 
-def _unpack(run: Run, text: str, weights: bytes | None = None) -> Record:
-    record = Record.from_json(text)
-    if record.run.name != run.name:
-        raise ValueError(f"it holds run {record.run.name}")
+def _parse(text: bytes, weights: bytes | None = None) -> dict:
+    document = json.loads(text)
     if weights is not None:
         from safetensors.torch import load
 
-        record.weights = load(weights)
-    return record
+        document["weights"] = load(weights)
+    return document
 
 
 def write_atomically(path: Path, content: bytes):
+    """Write a file so that it is there as a whole or not at all."""
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     temporary.write_bytes(content)
     os.replace(temporary, path)

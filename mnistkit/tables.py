@@ -1,10 +1,8 @@
-"""Records as tidy pandas frames, and as TensorBoard logs."""
+"""Records as tidy pandas frames."""
 
 from dataclasses import asdict
-from pathlib import Path
 
 import pandas as pd
-import torch
 
 from mnistkit.records import Record, Run
 from mnistkit.train import WINDOW
@@ -70,23 +68,3 @@ def _settings(run: Run) -> dict:
         for key, value in settings.pop(name).items():
             settings[key] = tuple(value) if isinstance(value, list) else value
     return settings
-
-
-def write_tensorboard(record: Record, folder: str | Path):
-    """Losses, accuracies and the network's graph for TensorBoard, as R2 logged them.
-
-    Needs the extra `tensorboard`. Loss per 100 steps and the scores per epoch
-    (R2 logged one loss five times and a count as accuracy: R2-E11).
-    """
-    from torch.utils.tensorboard import SummaryWriter
-
-    steps = record.data["steps_per_epoch"]
-    with SummaryWriter(Path(folder) / record.run.name) as writer:
-        writer.add_graph(record.run.build_model().eval(), torch.zeros(1, 1, 28, 28))
-        for row in record.history:
-            before = (row["epoch"] - 1) * steps
-            for window, loss in enumerate(row["window_losses"], start=1):
-                at = before + min(window * WINDOW, steps)
-                writer.add_scalar("loss/100 steps", loss, at)
-            for name in set(row) - {"epoch", "window_losses"}:
-                writer.add_scalar(f"epoch/{name}", row[name], row["epoch"])

@@ -1,6 +1,5 @@
 """Training as tutorials write it: what the benchmark compares `fit` with."""
 
-import time
 from pathlib import Path
 
 import torch
@@ -11,7 +10,7 @@ from torch.utils.data import DataLoader, Subset
 from mnistkit.data import MEAN, STD, Batches
 from mnistkit.files import FILES, MNIST
 from mnistkit.models import build_model, conv, head
-from mnistkit.train import evaluate, fit, one_cycle, sgdm
+from mnistkit.train import fit, one_cycle, sgdm
 
 
 def textbook_epoch(dataset, name: str, size: int, mnist: MNIST) -> float:
@@ -60,37 +59,6 @@ def train_recipe(images, labels, seed: int) -> nn.Module:
     adam = torch.optim.Adam(model.parameters(), lr=0.01, betas=(0.7, 0.9))
     list(fit(model, batches, adam, one_cycle(adam, len(batches), 1), epochs=1))
     return model
-
-
-def train_tutorial(dataset, mnist: MNIST, seed: int, goal=0.99) -> tuple[float, int]:
-    """The settings of PyTorch's own MNIST example, stopped after the first of its 14
-    epochs that ends with a test accuracy of `goal`: seconds of training, and epochs."""
-    seconds = 0.0
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
-        model = nn.Sequential(
-            *[nn.Conv2d(1, 32, 3), nn.ReLU(), nn.Conv2d(32, 64, 3), nn.ReLU()],
-            *[nn.MaxPool2d(2), nn.Dropout(0.25), nn.Flatten()],  # [B, 9216]
-            *[nn.Linear(9216, 128), nn.ReLU(), nn.Dropout(0.5), nn.Linear(128, 10)],
-        )
-        optimizer = torch.optim.Adadelta(model.parameters(), lr=1.0)
-        schedule = torch.optim.lr_scheduler.StepLR(optimizer, 1, gamma=0.7)
-        loader = DataLoader(dataset, batch_size=64, shuffle=True)
-        device = mnist.train_images.device
-        model.to(device)
-        for epoch in range(1, 15):
-            start = time.perf_counter()
-            model.train()
-            for images, labels in loader:
-                optimizer.zero_grad()
-                loss = F.cross_entropy(model(images.to(device)), labels.to(device))
-                loss.backward()
-                optimizer.step()
-            schedule.step()
-            seconds += time.perf_counter() - start
-            score = evaluate(model, mnist.test_images, mnist.test_labels)
-            if score["accuracy"] >= goal or epoch == 14:
-                return seconds, epoch
 
 
 def fresh(name: str, device):

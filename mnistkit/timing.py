@@ -36,15 +36,3 @@ def seconds_of(work: Callable) -> float:
     start = clock(device)
     work()
     return clock(device) - start
-
-
-def dearest(work: Callable, count: int = 5) -> str:
-    """The operations that `work` spends most of its time in, with their shares."""
-    with torch.autograd.profiler.profile(use_kineto=False) as profile:
-        work()
-    seconds = {row.key: row.self_cpu_time_total for row in profile.key_averages()}
-    total = sum(seconds.values())
-    first = sorted(seconds, key=seconds.get, reverse=True)[:count]
-    return ", ".join(
-        f"{name.removeprefix('aten::')} {seconds[name] / total:.0%}" for name in first
-    )

@@ -1,5 +1,6 @@
 """The optimizers, the learning-rate schedules and the one training loop."""
 
+import copy
 import math
 import platform
 import time
@@ -77,6 +78,21 @@ SCHEDULES: dict[str, Callable[..., LRScheduler]] = {
 }
 
 
+def softmax_twice(logits: Tensor, labels: Tensor) -> Tensor:
+    """R3's loss: its network ends in a softmax, and cross-entropy takes another one.
+
+    Probabilities [B, 10] stand for logits, so the loss never falls below
+    ln(1 + 9/e) = 1.46 (R3-E1).
+    """
+    return F.cross_entropy(logits.softmax(1), labels)
+
+
+LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "cross_entropy": F.cross_entropy,
+    "softmax_twice": softmax_twice,
+}
+
+
 def fit(
     model: nn.Module,
     batches: Batches,
@@ -151,8 +167,63 @@ def evaluate(model: nn.Module, images: Tensor, labels: Tensor, **options) -> dic
     logits = predict(model, images, **options)
     return {
         "loss": F.cross_entropy(logits, labels).item(),
-        "accuracy": (logits.argmax(1) == labels).sum().item() / len(labels),
+        "accuracy": accuracy(logits, labels),
     }
+
+
+def predict_in_training_mode(
+    model: nn.Module, images: Tensor, batch_size: int, mean=MEAN, std=STD
+) -> Tensor:
+    """Logits [N, 10] of a test that forgets `eval()`. It changes the model.
+
+    Batch norm normalises each batch by the batch's own statistics, and its running
+    averages move towards them.
+    """
+    model.train()
+    with torch.no_grad():
+        parts = [model(normalize(part, mean, std)) for part in images.split(batch_size)]
+    return torch.cat(parts)
+
+
+def score_without_eval(model: nn.Module, images: Tensor, labels: Tensor, **scaling):
+    """Accuracies of R2's test: batches of 64 in training mode (R2-E8).
+
+    `shuffled` as the images come, `sorted` with all images of a digit side by side,
+    `afterwards` in evaluation mode, once R2's test has moved the running averages.
+    """
+    order = labels.argsort()
+    by_digit, model = copy.deepcopy(model), copy.deepcopy(model)
+    shuffled = predict_in_training_mode(model, images, 64, **scaling)
+    in_order = predict_in_training_mode(by_digit, images[order], 64, **scaling)
+    return {
+        "shuffled": accuracy(shuffled, labels),
+        "sorted": accuracy(in_order, labels[order]),
+        "afterwards": accuracy(predict(model, images, **scaling), labels),
+    }
+
+
+def score_one_by_one(model: nn.Module, images: Tensor, labels: Tensor, **scaling):
+    """Scores of R3's test: each image alone, in training mode (R3-E3).
+
+    `argmax` is the accuracy of the largest output. R3 draws each prediction from the
+    softmax instead: `drawn` is the accuracy to expect then, the mean of p(label).
+    """
+    model = copy.deepcopy(model)
+    logits = predict_in_training_mode(model, images, 1, **scaling)
+    p_true = logits.softmax(1).gather(1, labels[:, None])
+    return {"argmax": accuracy(logits, labels), "drawn": p_true.mean().item()}
+
+
+# How R2 and R3 tested; a run names what it is to be tested by besides `evaluate`.
+EXTRA_TESTS: dict[str, Callable[..., dict[str, float]]] = {
+    "without_eval": score_without_eval,
+    "one_by_one": score_one_by_one,
+}
+
+
+def accuracy(logits: Tensor, labels: Tensor) -> float:
+    """The share of the N images whose largest logit is the label's."""
+    return (logits.argmax(1) == labels).sum().item() / len(labels)
 
 
 def clock(device: torch.device) -> float:

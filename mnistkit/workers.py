@@ -32,9 +32,9 @@ def _start_worker(settings: dict[str, str]):
 
 
 @contextmanager
-def progress(names: list[str], missing: int):
+def progress(total: int, missing: int):
     """A bar over the runs of a sweep, or lines in $MNISTKIT_PROGRESS for `report`."""
-    log, total = os.environ.get("MNISTKIT_PROGRESS"), len(names)
+    log = os.environ.get("MNISTKIT_PROGRESS")
     if log is None:
         done = total - missing
         with tqdm(total=total, initial=done, desc="runs", leave=False) as bar:
@@ -45,5 +45,5 @@ def progress(names: list[str], missing: int):
         with open(log, "a") as file:
             file.write(json.dumps(event) + "\n")
 
-    note(runs=names, done=total - missing)
+    note(runs=total, done=total - missing)
     yield lambda: note(done=1)

@@ -1,10 +1,7 @@
 """The benchmark's arithmetic, and that what it compares is the same work."""
 
-import dataclasses
-
 import pytest
 import torch
-from torch.utils.data import Subset
 
 from mnistkit import bench, textbook, timing
 from mnistkit.data import load_mnist, normalize
@@ -38,20 +35,3 @@ def test_fit_and_the_textbook_loop_train_alike(tmp_path, name):
     ours = bench.fit_epoch(mnist, name, 2560)
     theirs = textbook.textbook_epoch(dataset, name, 2560, mnist)
     assert ours == pytest.approx(theirs, rel=0.01) and 0.1 < ours < 2.3
-
-
-@pytest.mark.parametrize("goal, epochs", [(0.0, 1), (1.1, 14)])
-def test_the_tutorial_stops_at_its_goal(tmp_path, goal, epochs):
-    mnist = load_mnist()
-    few = Subset(textbook.torchvision_dataset(mnist, tmp_path), range(64))
-    images, labels = mnist.test_images[:10], mnist.test_labels[:10]
-    mnist = dataclasses.replace(mnist, test_images=images, test_labels=labels)
-    seconds, done = textbook.train_tutorial(few, mnist, seed=0, goal=goal)
-    assert done == epochs and seconds > 0
-
-
-def test_the_dearest_operations_come_first():
-    small, large = torch.ones(20, 20), torch.ones(500, 500)
-    said = timing.dearest(lambda: (large @ large, small + small))
-    first, *_ = said.split(", ")
-    assert first.startswith("mm ") and first.endswith("%") and "add " in said

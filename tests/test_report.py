@@ -16,7 +16,7 @@ from mnistkit import execute, report
 from mnistkit.__main__ import main
 from mnistkit.report import Chapter
 
-PARAMETERS = 'scale: str = "quick"  # which\nn: int = 3  # how many'
+PARAMETERS = 'scale: str = "full"  # which\nn: int = 3  # how many'
 DRAW = """
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -32,7 +32,7 @@ chapter.save_table(pd.DataFrame({{"n": [n]}}), "count")
 PROGRESS = """
 import os
 from mnistkit.workers import progress
-with progress(["a", "b", "c"], missing=2) as done:
+with progress(3, missing=2) as done:
     done()
 print(open(os.environ["MNISTKIT_PROGRESS"]).read())
 """
@@ -74,7 +74,7 @@ def test_report_leaves_copies_figures_tables_and_the_page(project, capsys):
     assert (project / "figures" / "smoke" / "01_good_line.png").exists()
     book = nbformat.read(out / "02_other.ipynb", 4)
     events = [json.loads(x) for x in book.cells[-1].outputs[0].text.split("\n") if x]
-    assert events == [{"runs": ["a", "b", "c"], "done": 1}, {"done": 1}]
+    assert events == [{"runs": 3, "done": 1}, {"done": 1}]
     page = (out / "index.html").read_text()
     assert "01_good" in page and "02_other" in page
     assert "<math" in page and "data:image/png;base64" in page
@@ -82,11 +82,12 @@ def test_report_leaves_copies_figures_tables_and_the_page(project, capsys):
     assert str(out / "index.html") in capsys.readouterr().out
 
 
-def test_quick_injects_nothing_and_can_update_the_notebook(project):
+def test_full_injects_nothing_and_can_update_the_notebook(project):
     """The stored notebook keeps its cells and gets the outputs, no more."""
     before = nbformat.read(project / "notebooks" / "01_good.ipynb", 4)
-    assert main(["report", "--only", "1", "--update-notebooks"]) == 0
-    out = project / "reports" / "quick"
+    command = ["report", "--scale", "full", "--only", "1", "--update-notebooks"]
+    assert main(command) == 0
+    out = project / "reports"
     assert pd.read_csv(out / "01_good_count.csv")["n"].tolist() == [3]
     executed = nbformat.read(out / "01_good.ipynb", 4)
     after = nbformat.read(project / "notebooks" / "01_good.ipynb", 4)

@@ -62,7 +62,7 @@ def at(records, lrs):
 def losses(e, claim):
     """The losses and accuracies of a claim against those of our runs."""
     lr, reported = LOSSES[claim]
-    records = at(e.runs("r2"), [lr])
+    records = at(e.runs("learning_rates"), [lr])
     if records[0].data["train_size"] < 60_000:
         if 1 not in reported:
             raise Missing(f"run at a smaller scale only: {describe(records)}")
@@ -84,7 +84,8 @@ def losses(e, claim):
 
 def first_windows(e, lrs):
     """The mean loss of the first 100 steps at some learning rates."""
-    first = step_table(at(e.runs("r2"), lrs)).query("epoch == 1 and step == 100")
+    steps = step_table(at(e.runs("learning_rates"), lrs))
+    first = steps.query("epoch == 1 and step == 100")
     if first.empty:
         raise Missing("fewer than 100 steps were run")
     reported = {lr: rows[1][0] / 1000 for lr, rows in LOSSES.values() if 1 in rows}
@@ -95,7 +96,7 @@ def first_windows(e, lrs):
 
 def accuracies(e, lr, epochs):
     """Test accuracies in percent at one learning rate."""
-    table = epoch_table(at(e.full("r2"), [lr]))
+    table = epoch_table(at(e.full("learning_rates"), [lr]))
     wide = table.pivot(index="seed", columns="epoch", values="test_accuracy")
     reported = [LOG[lr][epoch - 1] + 0.5 for epoch in epochs]
     labels = [f"epoch {epoch}, accuracy (%)" for epoch in epochs]
@@ -113,7 +114,7 @@ def r2_46(e):
 
 def r2_49(e):
     """Test accuracies by batch size; their log is left out of the report."""
-    table = epoch_table(e.full("r2_batch"))
+    table = epoch_table(e.full("batch_sizes"))
     lacking = set(SIZES) - set(table["batch_size"])
     if lacking:
         raise Missing(f"not run: batch size {', '.join(map(str, sorted(lacking)))}")
@@ -177,7 +178,7 @@ def r2_51(e):
 
 
 def r2_52(e):
-    records = e.runs("zoo")
+    records = [r for r in e.runs("zoo") if r.run.model in ("mlp", "four_conv")]
     return ranking(
         run_table(records),
         "model",

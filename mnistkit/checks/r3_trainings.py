@@ -28,12 +28,13 @@ def all_of(e, parts, reason=""):
     text = "; ".join(f"{name} {finding.regenerated}" for name, finding in parts)
     against = min(1.0, len(parts) * min(finding.against for _, finding in parts))
     support = np.nanmax([finding.support for _, finding in parts])
-    return Finding("", text, reason + describe(e.runs("r3")), [], against, support)
+    reason += describe(e.runs("schedules"))
+    return Finding("", text, reason, [], against, support)
 
 
 def r3_38(e):
     """Adam with StepLR scores more than with other schedules, and wavers less."""
-    table, step, parts = runs(e.runs("r3")), "adam step", []
+    table, step, parts = runs(e.runs("schedules")), "adam step", []
     for other in ("adam constant", "adam warmup_cosine"):
         parts.append(("test", ranking(table, "line", "test_accuracy", [step, other])))
         parts.append(("unrest", ranking(table, "line", "unrest", [other, step])))
@@ -42,7 +43,7 @@ def r3_38(e):
 
 def r3_40(e):
     """NAdam has larger swings and a better validation than Adam, the same test."""
-    table, order = runs(e.runs("r3")), ["nadam step", "adam step"]
+    table, order = runs(e.runs("schedules")), ["nadam step", "adam step"]
     nadam, adam = (table[table["line"] == line].set_index("seed") for line in order)
     gaps = (nadam["test_accuracy"] - adam["test_accuracy"]).dropna()
     swings = ranking(table, "line", "swings", order)
@@ -52,7 +53,7 @@ def r3_40(e):
 
 def r3_42(e):
     """Adam scores more than SGDM, whose test accuracy stays where it started."""
-    table, order = runs(e.runs("r3")), ["adam step", "sgdm step"]
+    table, order = runs(e.runs("schedules")), ["adam step", "sgdm step"]
     sgdm, printed = (table[table["line"] == line] for line in ("sgdm step", "printed"))
     test = ranking(table, "line", "test_accuracy", order)
     gain = numbers(0, sgdm["gain"], 0.01)
@@ -63,7 +64,7 @@ def r3_42(e):
 
 def r3_44(e):
     """The scores of Adam with StepLR."""
-    table, parts = runs(e.full("r3")), ["train", "val", "test"]
+    table, parts = runs(e.full("schedules")), ["train", "val", "test"]
     scores = table[table["line"] == "adam step"][[f"{part}_accuracy" for part in parts]]
     return numbers([0.999, 0.991, 0.989], scores, 0.001, parts)
 
