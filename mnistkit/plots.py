@@ -1,10 +1,7 @@
 """Figures: a function takes an axes, draws a frame on it and returns it."""
 
-from pathlib import Path
-
 import matplotlib.pyplot as plt
 import numpy as np
-import seaborn as sns
 from matplotlib.ticker import LogLocator, MaxNLocator
 from matplotlib.transforms import ScaledTranslation
 
@@ -14,19 +11,24 @@ MARKERS = "os^Dv<P>"
 GREY = "#555555"
 
 
-def use_style():
-    """Apply mnistkit.mplstyle to all figures made from here on."""
-    plt.style.use(Path(__file__).with_name("mnistkit.mplstyle"))
-
-
 def _name(value):
     """A group's value as text: 0.0001 -> "0.0001", 1e-05 -> "1e-05", 64 -> "64"."""
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def curves(
-    ax, frame, x, y, by, *,
-    xlabel, ylabel, order=None, labels=True, log=False, ends=False,
+    ax,
+    frame,
+    x,
+    y,
+    by,
+    *,
+    xlabel,
+    ylabel,
+    order=None,
+    labels=True,
+    log=False,
+    ends=False,
 ):
     """Mean of `y` over `x`, one line per value of `by`, with its 95 % t interval.
 
@@ -60,8 +62,13 @@ def curves(
             low = low.clip(lower=limits.y0 / 10)
         if ends:
             aside = ScaledTranslation(number / 24, 0, ax.figure.dpi_scale_trans)
-            ax.vlines(place.iloc[-1], low.iloc[-1], high.iloc[-1], color,
-                      transform=ax.transData + aside)
+            ax.vlines(
+                place.iloc[-1],
+                low.iloc[-1],
+                high.iloc[-1],
+                color,
+                transform=ax.transData + aside,
+            )
         else:
             ax.fill_between(place, low, high, color=color, alpha=0.15, linewidth=0)
     ax.dataLim.set(limits)
@@ -105,10 +112,21 @@ def heatmap(ax, table, *, fmt=".3f", label=""):
 
     Row and column names are the frame's; `label` names the colour bar.
     """
+    import seaborn as sns
+
     names = [[_name(value) for value in axis] for axis in (table.columns, table.index)]
     bar = dict(label=label)
-    sns.heatmap(table, ax=ax, annot=True, fmt=fmt, cmap="viridis", linewidths=1,
-                xticklabels=names[0], yticklabels=names[1], cbar_kws=bar)
+    sns.heatmap(
+        table,
+        ax=ax,
+        annot=True,
+        fmt=fmt,
+        cmap="viridis",
+        linewidths=1,
+        xticklabels=names[0],
+        yticklabels=names[1],
+        cbar_kws=bar,
+    )
     ax.set_facecolor("#DDDDDD")
     ax.grid(False)
     ax.tick_params(length=0)
@@ -164,16 +182,37 @@ def reliability(ax, table):
     """Accuracy against confidence from calibration(), with n and Wilson intervals."""
     table = table[table["n"] > 0]
     ax.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle="--")
-    ax.text(0.04, 0.06, "calibrated", color=GREY, rotation=45, rotation_mode="anchor",
-            transform_rotates_text=True, fontsize=9)
+    ax.text(
+        0.04,
+        0.06,
+        "calibrated",
+        color=GREY,
+        rotation=45,
+        rotation_mode="anchor",
+        transform_rotates_text=True,
+        fontsize=9,
+    )
     for row in table.itertuples():
         low, high = proportion_interval(round(row.accuracy * row.n), row.n)
         ax.vlines(row.confidence, low, high, color="#0072B2", linewidth=2)
-        ax.annotate(f"{row.n:,}", (row.confidence, low), (4, -4), ha="left", va="top",
-                    textcoords="offset points", fontsize=8, color=GREY)
+        ax.annotate(
+            f"{row.n:,}",
+            (row.confidence, low),
+            (4, -4),
+            ha="left",
+            va="top",
+            textcoords="offset points",
+            fontsize=8,
+            color=GREY,
+        )
     ax.plot(table["confidence"], table["accuracy"], "o", color="black")
-    ax.set(xlabel="confidence (mean in the bin)", ylabel="accuracy in the bin",
-           xlim=(0, 1.1), ylim=(-0.08, 1.03), aspect="equal")
+    ax.set(
+        xlabel="confidence (mean in the bin)",
+        ylabel="accuracy in the bin",
+        xlim=(0, 1.1),
+        ylim=(-0.08, 1.03),
+        aspect="equal",
+    )
     return ax
 
 

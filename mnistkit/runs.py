@@ -1,244 +1,238 @@
-"""train_run: a Run becomes a Record. sweep: many of them, each at most once."""
+"""Run (one training, fixed completely) and Record (what it left behind)."""
 
+import base64
+import hashlib
+import json
 import math
-import os
-import threading
-from collections.abc import Iterator
-from concurrent.futures import Executor, as_completed
-from contextlib import contextmanager
+import platform
+import time
+import zlib
+from dataclasses import MISSING, asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
 
+import joblib
+import numpy as np
 import torch
 from torch import Tensor, nn
-from tqdm.auto import tqdm
 
-from mnistkit.data import MEAN, MNIST, STD, Batches, load_mnist, split, subset
-from mnistkit.models import count_params
-from mnistkit.records import Record, Run, read_record
-from mnistkit.store import Store
-from mnistkit.train import (
-    EXTRA_TESTS,
-    LOSSES,
-    OPTIMIZERS,
-    SCHEDULES,
-    accuracy,
-    environment,
-    evaluate,
-    fit,
-    predict,
-)
-from mnistkit.workers import process_pool, progress
-
-TURN = threading.Lock()  # torch's random numbers belong to the process, not the thread
+import mnistkit
+from mnistkit.data import MNIST, subset
+from mnistkit.models import MODELS, build_model
+from mnistkit.storage.store import Store
+from mnistkit.train import EXTRA_TESTS, LOSSES, OPTIMIZERS, SCHEDULES
 
 
-def sweep(
-    runs: list[Run],
-    executor: Executor | None = None,
-    store: Store | None = None,
-    keep_weights: bool = False,
-) -> list[Record]:
-    """The records of `runs`, in their order; trains only what the store lacks.
+@dataclass(frozen=True)
+class Run:
+    """Everything that fixes one training. Two equal runs give the same record.
 
-    By default one process per core with one torch thread each, or this process where
-    there is a CUDA GPU. Any `concurrent.futures.Executor` will do; networks defined in
-    a notebook need one in this process: `ThreadPoolExecutor(1)`. Each record is written
-    as soon as its run has finished, so an interrupted sweep goes on where it stopped.
-    OSError if the store cannot be written, ValueError for a run that cannot be trained.
+    ValueError, naming the value and what is allowed, for what cannot be trained.
+    """
+
+    model: str = "lenet"  # a key of MODELS
+    optimizer: str = "adam"  # a key of OPTIMIZERS
+    schedule: str = "constant"  # a key of SCHEDULES; stepped after every batch
+    loss: str = "cross_entropy"  # a key of LOSSES
+    lr: float = 1e-3  # learning rate at the start, or at the peak of a one-cycle
+    batch_size: int = 64  # images per step
+    epochs: int = 2  # passes over the training images, at most
+    seed: int = 0  # of the initial weights, the order of the images and dropout
+    dropout: float = 0.0  # share of units that are zeroed in training
+    weight_decay: float = 0.0  # the optimizer's; 0 for adamw too, unless it is set
+    clip_norm: float | None = None  # largest norm of the gradient; None: any
+    patience: int | None = None  # stop after so many epochs without a better accuracy
+    best_weights: bool = False  # test the epoch that was best on validation images
+    train_size: int | None = None  # training images, a stratified sample; None: all
+    val_fraction: float = 1 / 6  # share of the training images held out
+    eval_size: int | None = None  # validation images and test images; None: all
+    augment: bool = False  # rotate, zoom and shift each training image
+    normalize: bool = True  # False: pixels / 255 and no more, as R2 (R2-17)
+    drop_last: bool = False  # leave out the last batch of an epoch if it is smaller
+    test_every_epoch: bool = False  # adds test scores to the history; chooses nothing
+    extra_tests: tuple[str, ...] = ()  # keys of EXTRA_TESTS: test as R2 or R3 did too
+    model_options: dict[str, Any] = field(default_factory=dict)  # of the network
+    optimizer_options: dict[str, Any] = field(default_factory=dict)
+    schedule_options: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self):
+        self._convert()
+        for name, known, what in (
+            ("model", MODELS, "network"),
+            ("optimizer", OPTIMIZERS, "optimizer"),
+            ("schedule", SCHEDULES, "schedule"),
+            ("loss", LOSSES, "loss"),
+            ("extra_tests", EXTRA_TESTS, "test"),
+        ):
+            asked = getattr(self, name)
+            for key in [asked] if isinstance(asked, str) else asked:
+                if key not in known:
+                    known_keys = ", ".join(known)
+                    raise ValueError(f"unknown {what} {key!r}; known: {known_keys}")
+        rules = {
+            "lr": (self.lr > 0 and math.isfinite(self.lr), "above 0"),
+            "batch_size": (self.batch_size >= 1, "at least 1"),
+            "epochs": (self.epochs >= 1, "at least 1"),
+            "dropout": (0 <= self.dropout < 1, "in [0, 1)"),
+            "val_fraction": (0 <= self.val_fraction < 1, "in [0, 1)"),
+            "patience": (self.patience is None or self.patience >= 1, "at least 1"),
+        }
+        for name, (valid, rule) in rules.items():
+            if not valid:
+                raise ValueError(f"{name} must be {rule}, got {getattr(self, name)}")
+        if self.val_fraction == 0 and (self.best_weights or self.patience):
+            raise ValueError("best_weights and patience need val_fraction above 0")
+
+    def _convert(self):
+        """Bring equal settings to one form, so that they give one name."""
+        for name in ("lr", "dropout", "weight_decay", "val_fraction"):
+            object.__setattr__(self, name, float(getattr(self, name)))
+        if isinstance(self.extra_tests, str):
+            raise ValueError(f"extra_tests must be a list, got {self.extra_tests!r}")
+        object.__setattr__(self, "extra_tests", tuple(self.extra_tests))
+        for name in ("model_options", "optimizer_options", "schedule_options"):
+            plain = json.loads(json.dumps(getattr(self, name)))  # tuples become lists
+            object.__setattr__(self, name, plain)
+
+    def canonical(self) -> dict[str, Any]:
+        """The fields that differ from their defaults; JSON types only.
+
+        A field that is added later, with a default that changes nothing, keeps the
+        names of all earlier runs.
+        """
+        return {
+            item.name: getattr(self, item.name)
+            for item in fields(self)
+            if getattr(self, item.name)
+            != (item.default if item.default is not MISSING else {})
+        }
+
+    @property
+    def name(self) -> str:
+        """Hash of the canonical JSON: the run's name in the store."""
+        text = json.dumps(self.canonical(), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def settings(self) -> dict[str, Any]:
+        """All fields as one flat dict, with a key for each of the options."""
+        flat = asdict(self)
+        for name in ("model_options", "optimizer_options", "schedule_options"):
+            for key, value in flat.pop(name).items():
+                flat[key] = tuple(value) if isinstance(value, list) else value
+        return flat
+
+    def build_model(self) -> nn.Module:
+        """The network as this run starts with it, on the CPU."""
+        options = self.model_options
+        return build_model(self.model, self.seed, dropout=self.dropout, **options)
+
+
+@dataclass
+class Record:
+    """What a run left behind.
+
+    `summary` holds status ("ok" or "diverged": the loss became NaN), scores, parameters
+    and seconds (training only); `history` a row per epoch (see `fit`). For each test
+    image: `predictions` uint8 [N], `confidence` float16 [N] (probability given to the
+    prediction), `p_true` float16 [N] (probability given to the label). `data` names the
+    data source, its checksums and the sizes; `environment` the machine and versions.
+    `weights` is the state dict where it was asked for.
+    """
+
+    run: Run
+    summary: dict[str, Any]
+    history: list[dict[str, Any]]
+    predictions: np.ndarray
+    confidence: np.ndarray
+    p_true: np.ndarray
+    data: dict[str, Any]
+    environment: dict[str, Any]
+    weights: dict[str, Tensor] | None = None
+
+    def labels(self, mnist: MNIST) -> np.ndarray:
+        """The test labels that belong to `predictions`, int64 [N]."""
+        return mnist.test_labels[self.test_index(mnist)].cpu().numpy()
+
+    def test_index(self, mnist: MNIST) -> Tensor:
+        """Positions of the test images behind `predictions`, int64 [N]."""
+        return subset(mnist.test_labels.cpu(), self.run.eval_size)
+
+    def load_model(self) -> nn.Module:
+        """The trained network, on the CPU. ValueError if no weights were kept."""
+        if self.weights is None:
+            raise ValueError(f"{self.run.name} has no weights: sweep with keep_weights")
+        model = self.run.build_model()
+        model.load_state_dict(self.weights)
+        return model.eval()
+
+    def to_document(self) -> dict[str, Any]:
+        """Everything of the record in JSON's types, and its weights if it has some."""
+        arrays = (self.predictions, self.confidence, self.p_true)
+        packed = zlib.compress(b"".join(a.tobytes() for a in arrays), 9)
+        document = {
+            "run": self.run.canonical(),
+            "summary": self.summary,
+            "history": self.history,
+            "data": self.data,
+            "environment": self.environment,
+            "test_predictions": base64.b64encode(packed).decode(),
+        }
+        if self.weights is not None:
+            document["weights"] = self.weights
+        return document
+
+    @classmethod
+    def from_document(cls, document: dict[str, Any]) -> "Record":
+        """The record that `to_document` wrote down. An error if it is damaged."""
+        content = dict(document)
+        packed = zlib.decompress(base64.b64decode(content.pop("test_predictions")))
+        n = len(packed) // 5  # one byte for the prediction, two for each probability
+        return cls(
+            run=Run(**content.pop("run")),
+            predictions=np.frombuffer(packed, np.uint8, n),
+            confidence=np.frombuffer(packed, np.float16, n, offset=n),
+            p_true=np.frombuffer(packed, np.float16, n, offset=3 * n),
+            **content,
+        )
+
+
+def read_record(
+    name: str, source: str, store: Store | None = None, with_weights: bool = False
+) -> Record | None:
+    """The record of the run called `name`, trained on `source`, or None.
+
+    A damaged record is set aside, with a warning that names it.
     """
     store = store or Store()
-    source = load_mnist().source
-    names = [run.name for run in runs]
-    records = {n: read_record(n, source, store, keep_weights) for n in names}
-    missing = {run.name: run for run in runs if records[run.name] is None}
-    if missing:
-        store.check()
-    with progress(len(records), len(missing)) as done:
-        for record in _train_all(list(missing.values()), executor, keep_weights):
-            if record.data["source"] != source:
-                raise ValueError(
-                    f"a worker trained on {record.data['source']}, not on {source}; "
-                    "give every machine the same data"
-                )
-            store.put(record.run.name, source, record.to_document())
-            records[record.run.name] = record
-            done()
-    return [records[name] for name in names]
-
-
-def _train_all(runs, executor, keep_weights) -> Iterator[Record]:
-    if executor is None and (len(runs) < 2 or torch.cuda.is_available()):
-        bar = len(runs) == 1 and "MNISTKIT_PROGRESS" not in os.environ
-        for run in runs:
-            yield train_run(run, keep_weights, bar)
-        return
-    pool = executor or process_pool(len(runs))
-    futures = [pool.submit(train_run, run, keep_weights) for run in runs]
+    document = store.get(name, source, with_weights)
+    if document is None:
+        return None
     try:
-        for future in as_completed(futures):
-            yield future.result()
-    finally:
-        for future in futures:
-            future.cancel()
-        if executor is None:
-            pool.shutdown(cancel_futures=True)
+        record = Record.from_document(document)
+        if record.run.name != name:
+            raise ValueError(f"it holds run {record.run.name}")
+        return record
+    except Exception as error:  # whatever is wrong in it, the run can be repeated
+        store.set_aside(name, source, error)
+        return None
 
 
-def train_run(run: Run, keep_weights: bool = False, bar: bool = False) -> Record:
-    """Train one run from its seed, on CUDA where there is one, and test it once.
-
-    `bar` shows a progress bar over epochs. Deterministic on one machine: one torch
-    thread on the CPU, deterministic kernels on CUDA, generators seeded by the run.
-    ValueError if the batch is larger than the training set.
-    """
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    mnist = load_mnist(device=device)
-    with TURN, _deterministic():
-        torch.manual_seed(run.seed)  # for dropout; the network and the order have own
-        train, validation, test = select_data(run, mnist)
-        model = run.build_model().to(device, memory_format=torch.channels_last)
-        history, best_weights = [], None
-        epochs = _epochs(run, model, train, validation)
-        for row in tqdm(epochs, "epochs", run.epochs, leave=False, disable=not bar):
-            if run.test_every_epoch:
-                scaling = {"mean": train.mean, "std": train.std}
-                score = evaluate(model, *test, **scaling)
-                row |= {f"test_{name}": value for name, value in score.items()}
-                row |= _extra_tests(run, model, test, scaling)
-            history.append(row)
-            if math.isnan(row["train_loss"]):
-                break
-            if run.best_weights and best_epoch(history) == row["epoch"]:
-                best_weights = _weights(model)
-            if run.patience and row["epoch"] - best_epoch(history) >= run.patience:
-                break
-        if best_weights is not None:
-            model.load_state_dict(best_weights)
-        parts = train, validation, test
-        return _record(run, model, history, parts, mnist, keep_weights)
-
-
-def _record(run, model, history, parts, mnist, keep_weights) -> Record:
-    """Test a trained network and write down everything about its run."""
-    train, validation, test = parts
-    scores = _test(run, model, train, test)
-    sizes = {
-        "train_size": len(train.labels),
-        "val_size": len(validation[1]) if validation else 0,
-        "test_size": len(test[1]),
-        "steps_per_epoch": len(train),
-    }
-    return Record(
-        run=run,
-        summary=_summary(run, model, history) | scores.pop("summary"),
-        history=history,
-        **scores,
-        data={"source": mnist.source, "checksums": mnist.checksums} | sizes,
-        environment=environment(train.images.device),
-        weights=_weights(model) if keep_weights else None,
-    )
-
-
-def _epochs(run: Run, model: nn.Module, train: Batches, validation) -> Iterator[dict]:
-    optimizer = OPTIMIZERS[run.optimizer](
-        model.parameters(),
-        lr=run.lr,
-        weight_decay=run.weight_decay,
-        **run.optimizer_options,
-    )
-    schedule = SCHEDULES[run.schedule](
-        optimizer, len(train), run.epochs, **run.schedule_options
-    )
-    return fit(
-        model,
-        train,
-        optimizer,
-        schedule,
-        epochs=run.epochs,
-        validation=validation,
-        loss_fn=LOSSES[run.loss],
-        clip_norm=run.clip_norm,
-    )
-
-
-def best_epoch(history: list[dict]) -> int:
-    """The first epoch with the highest validation accuracy; the last without one."""
-    best = max(history, key=lambda row: row.get("val_accuracy", row["epoch"]))
-    return best["epoch"]
-
-
-def select_data(run: Run, mnist: MNIST):
-    """Training `Batches`, and (images, labels) for validation (or None) and test."""
-    labels = mnist.train_labels.cpu()
-    train, validation = split(labels, run.val_fraction)
-    train = train[subset(labels[train], run.train_size)]
-    validation = validation[subset(labels[validation], run.eval_size)]
-    test = subset(mnist.test_labels.cpu(), run.eval_size)
-    batches = Batches(
-        mnist.train_images[train],
-        mnist.train_labels[train],
-        run.batch_size,
-        seed=run.seed,
-        augment=run.augment,
-        drop_last=run.drop_last,
-        mean=MEAN if run.normalize else 0.0,
-        std=STD if run.normalize else 1.0,
-    )
-    held_out = (mnist.train_images[validation], mnist.train_labels[validation])
-    tested = (mnist.test_images[test], mnist.test_labels[test])
-    return batches, held_out if len(validation) else None, tested
-
-
-def _extra_tests(run: Run, model: nn.Module, test, scaling: dict) -> dict[str, float]:
+def environment(device: torch.device) -> dict[str, Any]:
+    """Machine, versions and time (UTC) behind a record."""
+    cuda = device.type == "cuda"
     return {
-        f"{name}_{part}": value
-        for name in run.extra_tests
-        for part, value in EXTRA_TESTS[name](model, *test, **scaling).items()
+        "device": torch.cuda.get_device_name(device) if cuda else cpu_name(),
+        "cores": joblib.cpu_count(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "mnistkit": mnistkit.__version__,
+        "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
 
 
-def _test(run: Run, model: nn.Module, train: Batches, test) -> dict:
-    (images, labels), scaling = test, {"mean": train.mean, "std": train.std}
-    logits = predict(model, images, **scaling)
-    probability = logits.softmax(1)
-    confidence, predictions = probability.max(1)
-    return {
-        "predictions": predictions.to(torch.uint8).cpu().numpy(),
-        "confidence": confidence.half().cpu().numpy(),
-        "p_true": probability.gather(1, labels[:, None])[:, 0].half().cpu().numpy(),
-        "summary": {
-            "test_loss": nn.functional.cross_entropy(logits, labels).item(),
-            "test_accuracy": accuracy(logits, labels),
-        }
-        | _extra_tests(run, model, test, scaling),
-    }
-
-
-def _summary(run: Run, model: nn.Module, history: list[dict]) -> dict:
-    best = best_epoch(history)
-    row = history[(best if run.best_weights else len(history)) - 1]
-    names = ("train_loss", "train_accuracy", "val_loss", "val_accuracy")
-    return {
-        "status": "diverged" if math.isnan(history[-1]["train_loss"]) else "ok",
-        "best_epoch": best,
-        "epochs_done": len(history),
-        "parameters": count_params(model),
-        "seconds": sum(row["seconds"] for row in history),
-    } | {name: row[name] for name in names if name in row}
-
-
-def _weights(model: nn.Module) -> dict[str, Tensor]:
-    return {
-        name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
-        for name, value in model.state_dict().items()
-    }
-
-
-@contextmanager
-def _deterministic():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with torch.random.fork_rng(), torch.backends.cudnn.flags(deterministic=True):
-            yield
-    finally:
-        torch.set_num_threads(threads)
+def cpu_name() -> str:
+    """The processor's model name where the system tells it."""
+    info = Path("/proc/cpuinfo")
+    text = info.read_text(encoding="utf-8") if info.exists() else ""
+    names = text.split("model name\t: ")[1:]
+    return names[0].split("\n")[0] if names else platform.processor()

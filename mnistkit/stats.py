@@ -9,7 +9,6 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 from scipy import stats as sps
-from sklearn import metrics
 
 DIGITS = range(10)
 
@@ -62,6 +61,8 @@ def _digits(values, what):
 
 def confusion(labels, predictions):
     """Counts [10, 10]: row = true digit, column = predicted digit (as sklearn's)."""
+    from sklearn import metrics
+
     labels, predictions = _digits(labels, "labels"), _digits(predictions, "predictions")
     return metrics.confusion_matrix(labels, predictions, labels=DIGITS)
 
@@ -80,7 +81,10 @@ def class_table(labels, predictions):
     equal the accuracy, because every FP of one digit is an FN of another. `macro` is
     the plain mean over digits, `weighted` the mean weighted by support.
     """
+    from sklearn import metrics
+
     labels, predictions = _digits(labels, "labels"), _digits(predictions, "predictions")
+
     def scores(average):
         return metrics.precision_recall_fscore_support(
             labels, predictions, labels=DIGITS, average=average, zero_division=0

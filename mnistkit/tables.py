@@ -1,22 +1,20 @@
 """Records as tidy pandas frames."""
 
-from dataclasses import asdict
-
 import pandas as pd
 
-from mnistkit.records import Record, Run
+from mnistkit.runs import Record
 from mnistkit.train import WINDOW
 
 
 def run_table(records: list[Record]) -> pd.DataFrame:
     """A row per run: its settings (options as columns of their own) and summary."""
-    return pd.DataFrame([_settings(r.run) | r.summary for r in records])
+    return pd.DataFrame([r.run.settings() | r.summary for r in records])
 
 
 def epoch_table(records: list[Record]) -> pd.DataFrame:
     """A row per run and epoch: settings and history."""
     rows = [
-        _settings(r.run) | {k: v for k, v in row.items() if k != "window_losses"}
+        r.run.settings() | {k: v for k, v in row.items() if k != "window_losses"}
         for r in records
         for row in r.history
     ]
@@ -35,7 +33,7 @@ def step_table(records: list[Record]) -> pd.DataFrame:
         for row in record.history:
             for window, loss in enumerate(row["window_losses"], start=1):
                 place = {"epoch": row["epoch"], "step": min(window * WINDOW, steps)}
-                rows.append(_settings(record.run) | place | {"loss": loss})
+                rows.append(record.run.settings() | place | {"loss": loss})
     return pd.DataFrame(rows)
 
 
@@ -60,11 +58,3 @@ def _span(values) -> str:
     values = sorted(set(values))
     low, high = f"{values[0]:,}", f"{values[-1]:,}"
     return low if low == high else f"{low} to {high}"
-
-
-def _settings(run: Run) -> dict:
-    settings = asdict(run)
-    for name in ("model_options", "optimizer_options", "schedule_options"):
-        for key, value in settings.pop(name).items():
-            settings[key] = tuple(value) if isinstance(value, list) else value
-    return settings

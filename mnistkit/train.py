@@ -2,19 +2,15 @@
 
 import copy
 import math
-import platform
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
-import joblib
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import Optimizer, lr_scheduler
 from torch.optim.lr_scheduler import LRScheduler
 
-import mnistkit
 from mnistkit.data import MEAN, STD, Batches, normalize
 
 WINDOW = 100  # steps per entry of `window_losses`, as R2 printed them
@@ -231,23 +227,3 @@ def clock(device: torch.device) -> float:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter()
-
-
-def environment(device: torch.device) -> dict:
-    """Machine and versions behind a record."""
-    cuda = device.type == "cuda"
-    return {
-        "device": torch.cuda.get_device_name(device) if cuda else cpu_name(),
-        "cores": joblib.cpu_count(),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "mnistkit": mnistkit.__version__,
-        "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-    }
-
-
-def cpu_name() -> str:
-    """The processor's model name where the system tells it."""
-    info = Path("/proc/cpuinfo")
-    names = info.read_text().split("model name\t: ")[1:] if info.exists() else []
-    return names[0].split("\n")[0] if names else platform.processor()

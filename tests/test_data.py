@@ -22,10 +22,10 @@ from mnistkit.data import (
     augment,
     load_mnist,
     normalize,
-    read_idx,
     split,
     subset,
 )
+from mnistkit.storage.files import read_idx
 
 NAMES = {
     "train_images": "train-images-idx3-ubyte",

@@ -6,15 +6,17 @@ import pandas as pd
 import pytest
 from matplotlib.colors import to_hex
 
-from mnistkit import diagrams, plots
+from mnistkit import plots
 from mnistkit.models import build_model, layer_table
+from mnistkit.report import diagrams
+from mnistkit.report.chapter import use_style
 from mnistkit.stats import calibration, summarize
 
 
 @pytest.fixture
 def ax():
     with plt.style.context("default"):
-        plots.use_style()
+        use_style()
         fig, ax = plt.subplots()
         yield ax
         plt.close(fig)

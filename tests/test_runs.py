@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 import torch
 
-from mnistkit import runs as runs_module
-from mnistkit import store as store_module
-from mnistkit.records import Record, Run, read_record
-from mnistkit.runs import best_epoch, sweep, train_run
-from mnistkit.store import Store, packed
+from mnistkit import sweeps
+from mnistkit.runs import Record, Run, read_record
+from mnistkit.storage import places
+from mnistkit.storage.store import Store, packed
+from mnistkit.sweeps import best_epoch, sweep, train_run
 from mnistkit.tables import describe, epoch_table, run_table, step_table
 from mnistkit.train import evaluate
 
@@ -113,7 +113,7 @@ def test_nothing_is_trained_twice(store_folder, monkeypatch):
         calls.append(run.seed)
         return train_run(run)
 
-    monkeypatch.setattr(runs_module, "train_run", counting)
+    monkeypatch.setattr(sweeps, "train_run", counting)
     few = [replace(TINY, epochs=1, seed=seed) for seed in (0, 1)]
     with ThreadPoolExecutor(2) as pool:
         sweep(few[:1], pool)
@@ -173,14 +173,14 @@ def test_packed_records_are_found_from_every_store(tiny, tmp_path, monkeypatch):
     store.put(TINY.name, source, tiny.to_document())
     store.put(other.name, source, replace(tiny, run=other, weights=None).to_document())
     store.pack({TINY.name}, archive)
-    monkeypatch.setattr(store_module, "RECORDS", tmp_path)
+    monkeypatch.setattr(places, "records_folder", lambda: tmp_path)
     assert packed(archive) == {tiny.run.name}
     assert timeless(read_record(TINY.name, source, empty)) == timeless(tiny)
     kept = read_record(TINY.name, source, empty, with_weights=True)
     assert kept.weights.keys() == tiny.weights.keys()
     assert empty.get(other.name, source) is None
-    monkeypatch.setenv("MNISTKIT_FRESH", str(time.time()))
-    assert empty.get(TINY.name, source) is None
+    fresh = Store(tmp_path / "empty", since=time.time())
+    assert fresh.get(TINY.name, source) is None
 
 
 def test_packing_again_keeps_what_the_store_no_longer_has(tiny, tmp_path):

@@ -1,0 +1,130 @@
+"""The published report: the executed chapters as one HTML page, for offline use."""
+
+import html
+import importlib.metadata
+import os
+import re
+from pathlib import Path
+
+from mnistkit.report import scales
+from mnistkit.storage import places
+from mnistkit.storage.store import write_atomically
+
+SCALE_MEANS = {
+    "smoke": "a few seconds per chapter, to see that everything runs; "
+    "its numbers mean nothing",
+    "quick": "everything is trained anew, in minutes on a laptop",
+    "full": "the settings that the notebooks show: the largest runs there are, read "
+    "from the records that the project ships",
+}
+VERSIONS = ("torch", "torchvision", "numpy", "pandas", "scikit-learn", "matplotlib")
+
+
+def build_index(scale: str = "quick") -> Path:
+    """Merge the executed chapters of a scale into reports/[scale/]index.html.
+
+    One file: images and style are embedded, formulas are MathML. Its first page says
+    from which data, when and where each chapter comes, and names those missing.
+    """
+    import nbformat
+    import pypandoc
+    from nbformat.v4 import new_markdown_cell, new_notebook
+
+    out = scales.folder("reports", scale)
+    out.mkdir(parents=True, exist_ok=True)
+    executed = {
+        name: nbformat.read(out / f"{name}.ipynb", 4)
+        for name in scales.chapters()
+        if (out / f"{name}.ipynb").exists()
+    }
+    merged = new_notebook()
+    merged.metadata["language_info"] = {"name": "python"}
+    merged.cells.append(new_markdown_cell(_title_page(scale, executed, out)))
+    for name, book in executed.items():
+        merged.cells += _cells(name, book)
+    merged.cells.append(new_markdown_cell(_list_of_files(scale, out)))
+    text = pypandoc.convert_text(
+        nbformat.writes(merged),
+        "html5",
+        format="ipynb",
+        extra_args=[
+            "--standalone",
+            "--embed-resources",
+            "--mathml",
+            "--toc",
+            "--toc-depth=2",
+            "--ipynb-output=best",
+            f"--css={Path(__file__).with_name('report.css')}",
+            f"--lua-filter={Path(__file__).with_name('report.lua')}",
+            f"--resource-path={places.ROOT / 'notebooks'}",
+            "--metadata=title:MNIST: a course report",
+            "--metadata=lang:en",
+        ],
+    )
+    write_atomically(out / "index.html", text.encode())
+    return out / "index.html"
+
+
+def _cells(name: str, book) -> list:
+    """The cells of one chapter, ready to stand beside those of the others."""
+    from nbformat.v4 import new_markdown_cell
+
+    titled = book.cells[0].cell_type == "markdown" and book.cells[0].source[:2] == "# "
+    title = "" if titled else f"# {name}\n\n"
+    cells = [new_markdown_cell(f'{title}<a id="{name}"></a>')]
+    for cell in book.cells:
+        cell.id = f"{name[:2]}-{cell.id}"
+        cells.append(cell)
+        if cell.cell_type == "markdown":  # links between notebooks stay on the page
+            cell.source = re.sub(r"\]\((\d\d_\w+)\.ipynb", r"](#\1", cell.source)
+        elif cell.cell_type == "code":  # pandoc knows no Markdown outputs: make cells
+            told = [o for o in cell.outputs if "text/markdown" in o.get("data", {})]
+            cell.outputs = [o for o in cell.outputs if o not in told]
+            for data in (o.get("data", {}) for o in cell.outputs):
+                if "text/html" in data:
+                    linked = re.sub(r'"(\d\d_\w+)\.ipynb"', r'"#\1"', data["text/html"])
+                    data["text/html"] = linked
+            cells += [new_markdown_cell(o.data["text/markdown"]) for o in told]
+    return cells
+
+
+def _title_page(scale: str, executed: dict, out: Path) -> str:
+    rows = []
+    for name in scales.chapters():
+        told = executed[name].metadata["mnistkit"] if name in executed else {}
+        state = told.get("data", "missing at this scale")
+        if (out / f"{name}.failed.ipynb").exists():
+            state += f" (the last execution [failed]({name}.failed.ipynb))"
+        where = f"{told['device']}, {told['cores']} cores" if told else ""
+        when = told.get("finished", "")[:16].replace("T", " ")
+        seconds = f"{told['seconds']:,.0f}" if told else ""
+        link = f"[{name}](#{name})" if name in executed else name
+        rows.append(f"| {link} | {state} | {when} | {seconds} | {where} |")
+    versions = (f"{name} {importlib.metadata.version(name)}" for name in VERSIONS)
+    return f"""# About this report
+
+Every number, figure, table and finding below comes out of the numbered notebooks, which
+were executed from top to bottom to make this page. Nothing was written by hand but the
+questions and the explanations.
+
+**Scale**: {scale}, {SCALE_MEANS[scale]}. **Versions**: {", ".join(versions)}.
+
+| Chapter | Data | Executed (UTC) | Seconds | Machine |
+|-----|---------|-----|--:|-----|
+{chr(10).join(rows)}
+
+The [list of figures and tables](#figures-and-tables) leads to their files.
+"""
+
+
+def _list_of_files(scale: str, out: Path) -> str:
+    figures = scales.folder("figures", scale)
+    lines = []
+    for name in scales.chapters():
+        found = {*figures.glob(f"{name}_*.svg"), *out.glob(f"{name}_*.csv")}
+        for path in sorted(found):
+            link = html.escape(os.path.relpath(path, out).replace(os.sep, "/"))
+            png = link.removesuffix(".svg") + ".png"
+            extra = f", [png]({png})" if link.endswith(".svg") else ""
+            lines.append(f"- [{path.stem}]({link}){extra}")
+    return "# Figures and tables\n\n" + ("\n".join(lines) or "None at this scale.")

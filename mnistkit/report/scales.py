@@ -1,0 +1,123 @@
+"""The chapters, where their files lie, and the sizes at which papermill executes them.
+
+A chapter's name is its notebook's name, the prefix of its figures and tables, and its
+key in SCALES. Everything goes to figures/ and reports/ ($MNISTKIT_OUT overrides the
+place): the full scale there, other scales to subfolders of their own.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from mnistkit.storage import places
+
+# What papermill injects. full injects nothing: it is what the notebooks say, the
+# largest runs whose records the project ships.
+SCALES: dict[str, dict[str, dict[str, Any]]] = {
+    "smoke": {
+        "01_data_exploration": dict(embed_size=200, train_size=500, eval_size=200),
+        "02_model_zoo": dict(
+            networks=["mlp", "lenet", "small_resnet"],
+            diagrams=["lenet"],
+            epochs=1,
+            train_size=200,
+            eval_size=100,
+            seeds=2,
+            grid_train_size=200,
+            grid_eval_size=100,
+            grid_epochs=1,
+        ),
+        "03_optimizer_comparison": dict(
+            train_size=256,
+            eval_size=200,
+            epochs=2,
+            seeds=2,
+            own_train_size=256,
+        ),
+        "04_lr_batch_size_study": dict(
+            seeds=2,
+            eval_size=100,
+            train_size=320,
+            epochs=1,
+            batch_model="lenet",
+            batch_train_size=256,
+            batch_epochs=4,
+            grid_model="mlp",
+            grid_train_size=256,
+            draws=10,
+            eval_seeds=2,
+        ),
+        "05_lr_schedules": dict(
+            train_size=200, eval_size=100, epochs=2, seeds=2, demo_size=64, demo_seeds=2
+        ),
+        "06_confusion_matrix_analysis": dict(
+            train_size=256, eval_size=200, epochs=2, seeds=2
+        ),
+        "07_five_reports_revisited": {},
+    },
+    "quick": {
+        "01_data_exploration": dict(embed_size=800, train_size=10000),
+        "02_model_zoo": dict(
+            diagrams=["lenet", "small_resnet", "vgg11"],
+            epochs=2,
+            train_size=500,
+            eval_size=400,
+            seeds=3,
+            grid_train_size=500,
+            grid_eval_size=400,
+            grid_epochs=3,
+        ),
+        "03_optimizer_comparison": dict(
+            train_size=1500,
+            eval_size=1000,
+            epochs=3,
+            seeds=3,
+            own_train_size=1500,
+        ),
+        "04_lr_batch_size_study": dict(
+            eval_size=500,
+            train_size=6400,
+            epochs=1,
+            batch_model="lenet",
+            batch_train_size=1280,
+            batch_epochs=4,
+            grid_model="mlp",
+            grid_train_size=1600,
+            draws=100,
+            eval_seeds=3,
+        ),
+        "05_lr_schedules": dict(
+            train_size=400,
+            eval_size=300,
+            epochs=4,
+            demo_size=192,
+            demo_seeds=3,
+        ),
+        "06_confusion_matrix_analysis": dict(
+            train_size=1500,
+            eval_size=1000,
+            epochs=3,
+            seeds=3,
+        ),
+        "07_five_reports_revisited": {},
+    },
+    "full": {},
+}
+
+
+def chapters() -> list[str]:
+    """The names of all chapters, in their order."""
+    books = (places.ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb")
+    return sorted(path.stem for path in books)
+
+
+def notebook(name: str) -> Path:
+    """Where a chapter's notebook lies."""
+    return places.ROOT / "notebooks" / f"{name}.ipynb"
+
+
+def folder(kind: str, scale: str) -> Path:
+    """Where `kind` ("figures" or "reports") of a scale goes. ValueError if unknown."""
+    if scale not in SCALES:
+        raise ValueError(f"unknown scale {scale!r}; known: {', '.join(SCALES)}")
+    base = places.output_folder() / kind
+    return base if scale == "full" else base / scale
