@@ -5,6 +5,7 @@ is looked up in its module at its first use, so that `import mnistkit` loads not
 """
 
 from importlib import import_module
+from typing import Any
 
 __version__ = "0.2.0"
 
@@ -28,7 +29,7 @@ _HOMES = {
 }
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'mnistkit' has no attribute {name!r}")
     return getattr(import_module(f"mnistkit.{_HOMES[name]}"), name)

@@ -1,22 +1,24 @@
 """The command line: python -m mnistkit report | data | train | bench.
 
-What the user can mend is one line on stderr and exit status 2. torch and the notebook
-tools are imported by the command that needs them, so that --help answers at once.
+An error that the user can mend is one line on stderr and exit status 2. Each command
+imports torch and the notebook tools only when it runs, so that --help answers at once.
 """
 
 import argparse
 import dataclasses
 import sys
 from types import NoneType
-from typing import get_args, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run a command and return its exit status."""
+    """Run a command and return its exit status: 2 for an error, 130 for an interrupt.
+
+    `argv` holds the arguments after the program's name; None takes the process's own.
+    """
     arguments = sys.argv[1:] if argv is None else argv
-    options = vars(
-        build_parser(with_run="train" in arguments[:1]).parse_args(arguments)
-    )
+    parser = build_parser(with_run=arguments[:1] == ["train"])
+    options = vars(parser.parse_args(arguments))
     try:
         return options.pop("command")(**options)
     except ModuleNotFoundError as error:
@@ -30,7 +32,10 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def build_parser(with_run: bool) -> argparse.ArgumentParser:
-    """All commands; `train` gets the fields of Run as options where they are asked."""
+    """Return the parser of all commands.
+
+    `with_run` gives `train` its options, the fields of Run. That imports torch.
+    """
     parser = argparse.ArgumentParser(
         "python -m mnistkit", description="MNIST, a course"
     )
@@ -42,7 +47,9 @@ def build_parser(with_run: bool) -> argparse.ArgumentParser:
     )
     command.set_defaults(command=report)
     command.add_argument(
-        "--scale", default="quick", help="smoke, quick (default) or full"
+        "--scale",
+        help="smoke, quick or full; default: full with all of MNIST, because the "
+        "project has the records of its runs, and quick with a subset",
     )
     command.add_argument(
         "--only", nargs="+", default=(), metavar="NN", help="chapters, such as 03 05"
@@ -54,7 +61,7 @@ def build_parser(with_run: bool) -> argparse.ArgumentParser:
     command.add_argument(
         "--update-notebooks",
         action="store_true",
-        help="put the outputs into notebooks/ (quick only)",
+        help="put the outputs into notebooks/ (full scale only)",
     )
 
     command = commands.add_parser("data", help="find, verify and describe the data")
@@ -73,40 +80,40 @@ def build_parser(with_run: bool) -> argparse.ArgumentParser:
     return parser
 
 
-def add_run_options(command: argparse.ArgumentParser):
-    """An option per scalar field of Run, with its type and default."""
+def add_run_options(command: argparse.ArgumentParser) -> None:
+    """Add an option per field of Run that holds a number, a text or a switch."""
     from mnistkit.runs import Run
 
-    types = get_type_hints(Run)
+    hints = get_type_hints(Run)
     for field in dataclasses.fields(Run):
-        kinds = set(get_args(types[field.name]) or [types[field.name]]) - {NoneType}
+        # The option of a field "int | None" has the type int.
+        kinds = set(get_args(hints[field.name]) or [hints[field.name]]) - {NoneType}
+        kind = kinds.pop() if len(kinds) == 1 else None
         flag = f"--{field.name.replace('_', '-')}"
-        if kinds == {bool}:
+        if kind is bool:
             action = argparse.BooleanOptionalAction
             command.add_argument(flag, action=action, default=field.default)
-        elif len(kinds) == 1 and kinds <= {int, float, str}:
-            help = f"default {field.default}"
-            command.add_argument(
-                flag, type=kinds.pop(), default=field.default, help=help
-            )
+        elif kind in (int, float, str):
+            text = f"default {field.default}"
+            command.add_argument(flag, type=kind, default=field.default, help=text)
 
 
-def report(**options) -> int:
+def report(**options: Any) -> int:
     from mnistkit.report.execute import run_report
 
     return run_report(**options)
 
 
 def data() -> int:
+    """Print which data is found, its checksums, and where it is looked for."""
     from mnistkit.data import load_mnist
+    from mnistkit.storage import places
 
     mnist = load_mnist()
     print(f"{mnist.describe()}\nsource: {mnist.source}\norigin: {mnist.origin}")
     for name, checksum in mnist.checksums.items():
         shape = " x ".join(f"{size:,}" for size in getattr(mnist, name).shape)
         print(f"{name:12}  {shape:15}  md5 {checksum} verified")
-    from mnistkit.storage import places
-
     given = places.data_folder() or "not set"
     print(
         f"search order: $MNISTKIT_DATA ({given}); the cache folder; a download; "
@@ -116,12 +123,14 @@ def data() -> int:
 
 
 def bench() -> int:
+    """Measure the rows of the benchmark."""
     from mnistkit.bench.rows import run_bench
 
     return run_bench()
 
 
-def train(keep_weights: bool, **settings) -> int:
+def train(keep_weights: bool, **settings: Any) -> int:
+    """Train Run(**settings) unless the store has its record; print what it left."""
     from mnistkit.runs import Run
     from mnistkit.storage.store import Store
     from mnistkit.sweeps import sweep
@@ -130,9 +139,8 @@ def train(keep_weights: bool, **settings) -> int:
     [record] = sweep([Run(**settings)], keep_weights=keep_weights)
     print(describe([record]))
     for name, value in record.summary.items():
-        print(
-            f"{name:15} {value:.4g}" if type(value) is float else f"{name:15} {value}"
-        )
+        text = f"{value:.4g}" if isinstance(value, float) else str(value)
+        print(f"{name:15} {text}")
     print(Store().path(record.run.name, record.data["source"]))
     return 0
 

@@ -1,7 +1,13 @@
-"""Figures: a function takes an axes, draws a frame on it and returns it."""
+"""Figures: a function takes an axes, draws a frame on it and returns the axes."""
+
+from collections.abc import Sequence
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, MaxNLocator
 from matplotlib.transforms import ScaledTranslation
 
@@ -9,113 +15,147 @@ from mnistkit.stats import proportion_interval, summarize
 
 MARKERS = "os^Dv<P>"
 GREY = "#555555"
+BLUE = "#0072B2"
+LIGHT_BLUE = "#56B4E9"
 
 
-def _name(value):
-    """A group's value as text: 0.0001 -> "0.0001", 1e-05 -> "1e-05", 64 -> "64"."""
+def _as_text(value: Any) -> str:
+    """Return a group's value as text, such as "0.0001", "1e-05" or "64"."""
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def curves(
-    ax,
-    frame,
-    x,
-    y,
-    by,
+    ax: plt.Axes,
+    frame: pd.DataFrame,
+    x: str,
+    y: str,
+    by: str,
     *,
-    xlabel,
-    ylabel,
-    order=None,
-    labels=True,
-    log=False,
-    ends=False,
-):
-    """Mean of `y` over `x`, one line per value of `by`, with its 95 % t interval.
+    xlabel: str,
+    ylabel: str,
+    order: Sequence | None = None,
+    labels: bool = True,
+    log: bool = False,
+    ends: bool = False,
+) -> plt.Axes:
+    """Draw the mean of `y` over `x` with its 95 % t interval, a line per value of `by`.
 
     Groups get colour, dash pattern and marker by order of appearance, or by `order`,
-    a list of all values of `by`: pass the same list where a group may be missing, and
-    its style stays the same. Up to 8 groups; ValueError beyond. The legend right of the
-    axes has the order of the lines' ends; labels=False leaves it out. `log` makes the y
-    axis logarithmic. It is scaled to the means: with two or three seeds a band may run
-    out of the picture. Where many bands would cover each other, `ends` shows only the
-    last interval of each line, as a bar beside its end.
+    a list of all values of `by`: a group that is missing in one figure then leaves the
+    styles of the others alone. There may be up to 8 groups; ValueError beyond.
+
+    The legend stands right of the axes, in the order in which the lines end;
+    `labels=False` leaves it out. `log` makes the y axis logarithmic. `ends` shows only
+    the last interval of each line, as a bar beside its end, for lines whose bands would
+    cover each other. The y limits come from the means only; wide intervals of few seeds
+    are clipped.
     """
-    table, bands = summarize(frame, [by, x], y), []
+    table = summarize(frame, [by, x], y)
     order = list(table[by].unique() if order is None else order)
     styles = list(plt.rcParams["axes.prop_cycle"])
     if len(order) > len(styles):
         raise ValueError(f"{len(order)} groups of {by}: at most {len(styles)} readable")
+    with_interval = []
     for group, style, marker in zip(order, styles, MARKERS, strict=False):
         rows = table[table[by] == group].sort_values(x)
         if rows.empty:
             continue
-        every = max(1, len(rows) // 10)  # about ten markers on a long line
+        # A long line has about ten markers.
+        every = max(1, len(rows) // 10)
         (line,) = ax.plot(
-            rows[x], rows["mean"], label=_name(group), marker=marker, markevery=every
+            rows[x], rows["mean"], label=_as_text(group), marker=marker, markevery=every
         )
         line.set(**style)
         if (rows["n"] > 1).any():
-            bands.append((rows[x], rows["low"], rows["high"], style["color"]))
+            with_interval.append((rows, style["color"]))
     limits = ax.dataLim.frozen()
-    for number, (place, low, high, color) in enumerate(bands, start=1):
-        if log:  # an edge below 0 would be a cliff; this one is out of the picture
+    for number, (rows, color) in enumerate(with_interval, start=1):
+        low, high = rows["low"], rows["high"]
+        if log:
+            # A log axis cannot show an edge below 0: move it to a tenth of the lowest
+            # mean, which lies outside the figure.
             low = low.clip(lower=limits.y0 / 10)
         if ends:
+            # The bars of the groups stand side by side, 1/24 inch apart.
             aside = ScaledTranslation(number / 24, 0, ax.figure.dpi_scale_trans)
-            ax.vlines(
-                place.iloc[-1],
-                low.iloc[-1],
-                high.iloc[-1],
-                color,
-                transform=ax.transData + aside,
-            )
+            last = (rows[x].iloc[-1], low.iloc[-1], high.iloc[-1])
+            ax.vlines(*last, color, transform=ax.transData + aside)
         else:
-            ax.fill_between(place, low, high, color=color, alpha=0.15, linewidth=0)
+            ax.fill_between(rows[x], low, high, color=color, alpha=0.15, linewidth=0)
     ax.dataLim.set(limits)
     ax.set(xlabel=xlabel, ylabel=ylabel)
-    if log:  # with plain numbers
-        ax.set_yscale("log")
-        ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
-        ax.yaxis.set_major_formatter("{x:g}")
-        ax.yaxis.set_minor_formatter("")
+    if log:
+        _use_log_axis_with_plain_numbers(ax)
     if np.issubdtype(table[x].dtype, np.integer):
         ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    ax.margins(x=0.02 + 0.02 * len(bands) * ends, y=0.1)
-    if labels:  # beside the axes, in the order in which the lines end
-        lines = [line for line in ax.lines if not line.get_label().startswith("_")]
-        lines.sort(key=lambda line: np.nan_to_num(-line.get_ydata()[-1], nan=np.inf))
-        ax.legend(handles=lines, loc="center left", bbox_to_anchor=(1.01, 0.5))
+    room_for_bars = 0.02 * len(with_interval) if ends else 0
+    ax.margins(x=0.02 + room_for_bars, y=0.1)
+    if labels:
+        _add_legend_beside(ax)
     return ax
 
 
-def dots(ax, frame, label, *, xlabel, fmt="#.4g"):
-    """A row per group from summarize(): dot at the mean, 95 % interval, n.
+def _use_log_axis_with_plain_numbers(ax: plt.Axes) -> None:
+    ax.set_yscale("log")
+    ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
+    ax.yaxis.set_major_formatter("{x:g}")
+    ax.yaxis.set_minor_formatter("")
 
-    Rows keep the frame's order from the top down; mean and n stand at the right.
+
+def _add_legend_beside(ax: plt.Axes) -> None:
+    """Add a legend right of the axes, in the order in which the lines end."""
+    # matplotlib itself names the lines that have no label, with a leading "_".
+    lines = [line for line in ax.lines if not str(line.get_label()).startswith("_")]
+
+    def height_of_end(line: Line2D) -> float:
+        # A line that ends in nan stands below all others.
+        return np.nan_to_num(np.asarray(line.get_ydata())[-1], nan=-np.inf)
+
+    lines.sort(key=height_of_end, reverse=True)
+    ax.legend(handles=lines, loc="center left", bbox_to_anchor=(1.01, 0.5))
+
+
+def dots(
+    ax: plt.Axes, frame: pd.DataFrame, label: str, *, xlabel: str, fmt: str = "#.4g"
+) -> plt.Axes:
+    """Draw a row per group of summarize(): a dot at the mean and the 95 % interval.
+
+    Rows keep the frame's order from the top down. The column `label` names them; mean
+    and n stand at the right.
     """
-    rows = np.arange(len(frame))
-    mean, low, high = (frame[c].to_numpy(float) for c in ("mean", "low", "high"))
-    ax.hlines(rows, low, high, color="#0072B2", linewidth=2.2)
-    ax.plot(mean, rows, "o", color="black", markersize=6.5)
-    for row, value, n in zip(rows, mean, frame["n"], strict=True):
-        text = f"{value:{fmt}}" if np.isfinite(value) else "no finite value"
-        place = dict(transform=ax.get_yaxis_transform(), va="center", fontsize=9)
-        ax.text(1.02, row, f"{text}  n = {n}", color=GREY, **place)
-    ax.set_yticks(rows, [_name(value) for value in frame[label]])
+    heights = np.arange(len(frame))
+    means = frame["mean"].to_numpy(float)
+    low = frame["low"].to_numpy(float)
+    high = frame["high"].to_numpy(float)
+    ax.hlines(heights, low, high, color=BLUE, linewidth=2.2)
+    ax.plot(means, heights, "o", color="black", markersize=6.5)
+    for height, (mean, n) in enumerate(zip(means, frame["n"], strict=True)):
+        text = f"{mean:{fmt}}" if np.isfinite(mean) else "no finite value"
+        ax.text(
+            1.02,
+            height,
+            f"{text}  n = {n}",
+            color=GREY,
+            transform=ax.get_yaxis_transform(),
+            va="center",
+            fontsize=9,
+        )
+    ax.set_yticks(heights, [_as_text(value) for value in frame[label]])
     ax.set_ylim(len(frame) - 0.5, -0.5)
     ax.set_xlabel(xlabel)
     return ax
 
 
-def heatmap(ax, table, *, fmt=".3f", label=""):
-    """A frame's numbers as colours and as text; missing values stay grey and empty.
+def heatmap(
+    ax: plt.Axes, table: pd.DataFrame, *, fmt: str = ".3f", label: str = ""
+) -> plt.Axes:
+    """Draw the numbers of a frame as colours and as text.
 
-    Row and column names are the frame's; `label` names the colour bar.
+    Missing numbers stay grey and empty. Row and column names are those of the frame;
+    `label` names the colour bar.
     """
     import seaborn as sns
 
-    names = [[_name(value) for value in axis] for axis in (table.columns, table.index)]
-    bar = dict(label=label)
     sns.heatmap(
         table,
         ax=ax,
@@ -123,9 +163,9 @@ def heatmap(ax, table, *, fmt=".3f", label=""):
         fmt=fmt,
         cmap="viridis",
         linewidths=1,
-        xticklabels=names[0],
-        yticklabels=names[1],
-        cbar_kws=bar,
+        xticklabels=[_as_text(value) for value in table.columns],
+        yticklabels=[_as_text(value) for value in table.index],
+        cbar_kws={"label": label},
     )
     ax.set_facecolor("#DDDDDD")
     ax.grid(False)
@@ -134,24 +174,28 @@ def heatmap(ax, table, *, fmt=".3f", label=""):
     return ax
 
 
-def confusion_heatmap(ax, matrix):
-    """Counts [10, 10], rows true; colour shows errors only, the diagonal is grey.
+def confusion_heatmap(ax: plt.Axes, matrix: npt.ArrayLike) -> plt.Axes:
+    """Draw counts [10, 10], a row per true digit; colour shows the errors only.
 
-    On one scale for all cells the ~980 right answers of each digit would make every
-    error look like none.
+    The diagonal is grey: on one scale for all cells, the 980 or so right answers of
+    each digit would make every error look like none.
     """
     matrix = np.asarray(matrix)
-    right = np.eye(len(matrix), dtype=bool)
-    errors = np.ma.masked_array(matrix, right)
+    is_right = np.eye(len(matrix), dtype=bool)
+    errors = np.ma.masked_array(matrix, is_right)
     most = max(1, errors.max())
     image = ax.imshow(errors, cmap="Oranges", vmin=0, vmax=most)
     ax.figure.colorbar(image, ax=ax, label="errors", shrink=0.8)
     for (true, predicted), count in np.ndenumerate(matrix):
-        color, size = "white" if count > 0.6 * most else "black", 8
-        if right[true, predicted]:
+        if true == predicted:
             color, size = GREY, 7
-        place = dict(ha="center", va="center", color=color, size=size)
-        ax.text(predicted, true, count or "", **place)
+        elif count > 0.6 * most:
+            color, size = "white", 8
+        else:
+            color, size = "black", 8
+        # A zero stays an empty cell.
+        text = str(count) if count else ""
+        ax.text(predicted, true, text, ha="center", va="center", color=color, size=size)
     ax.set_facecolor("#E4E4E4")
     ax.grid(False)
     ax.set(xticks=range(len(matrix)), yticks=range(len(matrix)))
@@ -160,15 +204,19 @@ def confusion_heatmap(ax, matrix):
     return ax
 
 
-def image_grid(axes, images, titles=None):
-    """One image [28, 28] (or [1, 28, 28]) per axes, ink dark; spare axes stay blank.
+def image_grid(
+    axes: npt.ArrayLike, images: npt.ArrayLike, titles: Sequence[str] | None = None
+) -> np.ndarray:
+    """Draw one image [28, 28] or [1, 28, 28] per axes, with dark ink; return the axes.
 
-    uint8 images share the scale 0..255, others each their own minimum..maximum.
+    uint8 images share the scale 0..255, others each have their own minimum..maximum.
+    Spare axes stay blank. ValueError if there are more images than axes.
     """
-    axes, images = np.asarray(axes), np.asarray(images)
+    axes = np.asarray(axes)
+    images = np.asarray(images)
     if len(images) > axes.size:
         raise ValueError(f"{len(images)} images do not fit into {axes.size} axes")
-    limits = dict(vmin=0, vmax=255) if images.dtype == np.uint8 else {}
+    limits = {"vmin": 0, "vmax": 255} if images.dtype == np.uint8 else {}
     for ax in axes.flat:
         ax.set_axis_off()
     for index, (ax, image) in enumerate(zip(axes.flat, images, strict=False)):
@@ -178,8 +226,11 @@ def image_grid(axes, images, titles=None):
     return axes
 
 
-def reliability(ax, table):
-    """Accuracy against confidence from calibration(), with n and Wilson intervals."""
+def reliability(ax: plt.Axes, table: pd.DataFrame) -> plt.Axes:
+    """Draw accuracy against confidence: a dot per bin of calibration() that has images.
+
+    The bars are 95 % Wilson intervals of the accuracy; the numbers count the images.
+    """
     table = table[table["n"] > 0]
     ax.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle="--")
     ax.text(
@@ -193,15 +244,16 @@ def reliability(ax, table):
         fontsize=9,
     )
     for row in table.itertuples():
-        low, high = proportion_interval(round(row.accuracy * row.n), row.n)
-        ax.vlines(row.confidence, low, high, color="#0072B2", linewidth=2)
+        right = round(row.accuracy * row.n)
+        low, high = proportion_interval(right, row.n)
+        ax.vlines(row.confidence, low, high, color=BLUE, linewidth=2)
         ax.annotate(
             f"{row.n:,}",
-            (row.confidence, low),
-            (4, -4),
+            xy=(row.confidence, low),
+            xytext=(4, -4),
+            textcoords="offset points",
             ha="left",
             va="top",
-            textcoords="offset points",
             fontsize=8,
             color=GREY,
         )
@@ -216,25 +268,48 @@ def reliability(ax, table):
     return ax
 
 
-def scatter_labelled(ax, frame, x, y, label, *, xlabel, ylabel, logx=False):
-    """A named point per row; 95 % bars from columns low and high.
+def scatter_labelled(
+    ax: plt.Axes,
+    frame: pd.DataFrame,
+    x: str,
+    y: str,
+    label: str,
+    *,
+    xlabel: str,
+    ylabel: str,
+    logx: bool = False,
+) -> plt.Axes:
+    """Draw a point per row, named by the column `label`.
 
-    The names keep off each other and off all points, those drawn before as well.
+    Columns low and high, if there are any, become vertical bars. The names keep off
+    each other and off all points of the axes, those drawn before as well.
     """
     from adjustText import adjust_text
 
     if logx:
         ax.set_xscale("log")
     if {"low", "high"} <= set(frame.columns):
-        ax.vlines(frame[x], frame["low"], frame["high"], color="#56B4E9", linewidth=2)
+        ax.vlines(frame[x], frame["low"], frame["high"], color=LIGHT_BLUE, linewidth=2)
     ax.plot(frame[x], frame[y], "o", color="black")
     ax.margins(0.12)
     ax.set(xlabel=xlabel, ylabel=ylabel)
-    ax.figure.draw_without_rendering()  # settles the layout: names have an extent now
-    columns = (frame[x], frame[y], frame[label].map(_name))
-    names = [ax.text(*row, fontsize=9) for row in zip(*columns, strict=True)]
-    leader = dict(arrowstyle="-", linewidth=0.7, color=GREY)
-    # A limit in steps: the default, in seconds, places names by the machine's load.
-    points = np.concatenate([line.get_xydata() for line in ax.lines]).T
-    adjust_text(names, *points, ax=ax, expand=(1.2, 2), arrowprops=leader, iter_lim=100)
+    # Settle the layout first: only then do the names have an extent. The types allow
+    # for a subfigure, which lacks this method; the course draws none.
+    ax.figure.draw_without_rendering()  # type: ignore[union-attr]
+    names = [
+        ax.text(at_x, at_y, _as_text(name), fontsize=9)
+        for at_x, at_y, name in zip(frame[x], frame[y], frame[label], strict=True)
+    ]
+    points = np.concatenate([line.get_xydata() for line in ax.lines])  # [points, 2]
+    # Limit the search by steps: the default limit, in seconds, would place the names
+    # by the load of the machine.
+    adjust_text(
+        names,
+        x=points[:, 0],
+        y=points[:, 1],
+        ax=ax,
+        expand=(1.2, 2),
+        arrowprops={"arrowstyle": "-", "linewidth": 0.7, "color": GREY},
+        iter_lim=100,
+    )
     return ax

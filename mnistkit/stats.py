@@ -4,44 +4,58 @@ Pure functions of numpy, scipy, scikit-learn and pandas: nothing here trains, re
 files or draws. Labels and predictions are integers 0..9 of shape [N].
 """
 
+from collections.abc import Sequence
 from itertools import combinations
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 from scipy import stats as sps
 
 DIGITS = range(10)
 
 
-def mean_interval(values, level=0.95):
-    """(mean, low, high): Student's t interval for the mean of independent values.
+def mean_interval(
+    values: npt.ArrayLike, level: float = 0.95
+) -> tuple[float, float, float]:
+    """Return (mean, low, high) of independent values, by Student's t interval.
 
-    With one value (mean, nan, nan), with none (nan, nan, nan): one run does not tell
-    how much runs vary.
+    One value gives (mean, nan, nan), because one run does not tell how much runs vary.
+    No value gives (nan, nan, nan).
     """
     values = np.asarray(values, dtype=float)
-    if values.size < 2:
-        return (float(values[0]) if values.size else np.nan), np.nan, np.nan
-    mean, error = values.mean(), values.std(ddof=1) / np.sqrt(values.size)
-    half = sps.t.ppf((1 + level) / 2, values.size - 1) * error
-    return float(mean), float(mean - half), float(mean + half)
+    if values.size == 0:
+        return np.nan, np.nan, np.nan
+    if values.size == 1:
+        return float(values[0]), np.nan, np.nan
+    mean = values.mean()
+    standard_error = values.std(ddof=1) / np.sqrt(values.size)
+    half_width = sps.t.ppf((1 + level) / 2, values.size - 1) * standard_error
+    return float(mean), float(mean - half_width), float(mean + half_width)
 
 
-def proportion_interval(successes, n, level=0.95):
-    """(low, high) for a proportion, e.g. accuracy on n images (Wilson, 1927)."""
-    if not 0 <= successes <= n or n < 1:
+def proportion_interval(
+    successes: int, n: int, level: float = 0.95
+) -> tuple[float, float]:
+    """Return (low, high) for a proportion such as accuracy on n images (Wilson, 1927).
+
+    ValueError unless 0 <= successes <= n and n >= 1.
+    """
+    if n < 1 or not 0 <= successes <= n:
         raise ValueError(f"{successes} successes of {n}: need 0 <= successes <= n >= 1")
-    test = sps.binomtest(int(successes), int(n))
-    interval = test.proportion_ci(confidence_level=level, method="wilson")
+    trials = sps.binomtest(int(successes), int(n))
+    interval = trials.proportion_ci(confidence_level=level, method="wilson")
     return float(interval.low), float(interval.high)
 
 
-def summarize(frame, by, value, level=0.95):
-    """One row per group (order of appearance): by..., mean, low, high, n.
+def summarize(
+    frame: pd.DataFrame, by: str | Sequence[str], value: str, level: float = 0.95
+) -> pd.DataFrame:
+    """Return a row per group, in order of appearance: by..., mean, low, high, n.
 
-    `by` is a column name or a list of them. Values that are not finite (runs that
-    diverged) are left out of the mean, and n counts what was kept: a smaller n is a
-    finding, not a detail.
+    `by` is a column name or a list of them; low..high is the t interval of the mean.
+    Values that are not finite (runs that diverged) are left out, and n counts the
+    values that were kept: a smaller n is a finding, not a detail.
     """
     by = [by] if isinstance(by, str) else list(by)
     groups = frame.groupby(by, sort=False, observed=True, dropna=False)
@@ -52,157 +66,215 @@ def summarize(frame, by, value, level=0.95):
     return pd.DataFrame(rows, columns=[*by, "mean", "low", "high", "n"])
 
 
-def _digits(values, what):
-    values = np.asarray(values)
-    if values.ndim != 1 or not np.isin(values, DIGITS).all():
-        raise ValueError(f"{what} must be digits 0..9 of shape [N], got {values.shape}")
-    return values.astype(int)
+def _as_digits(values: npt.ArrayLike, what: str) -> np.ndarray:
+    digits = np.asarray(values)
+    if digits.ndim != 1 or not np.isin(digits, DIGITS).all():
+        raise ValueError(f"{what} must be digits 0..9 of shape [N], got {digits.shape}")
+    return digits.astype(int)
 
 
-def confusion(labels, predictions):
-    """Counts [10, 10]: row = true digit, column = predicted digit (as sklearn's)."""
-    from sklearn import metrics
+def confusion(labels: npt.ArrayLike, predictions: npt.ArrayLike) -> np.ndarray:
+    """Return counts [10, 10]: a row per true digit, a column per predicted digit.
 
-    labels, predictions = _digits(labels, "labels"), _digits(predictions, "predictions")
-    return metrics.confusion_matrix(labels, predictions, labels=DIGITS)
-
-
-def class_table(labels, predictions):
-    """Columns digit, precision, recall, f1, support; digit is "0".."9", then
-    "accuracy", "macro" and "weighted".
-
-    For one digit with TP (is it, called it), FP (is not, called it), FN (is it, not
-    called it): precision = TP / (TP + FP), the share of the images *called* a 3 that
-    are 3s; recall = TP / (TP + FN), the share of the 3s that are called so; F1 =
-    2 PR / (P + R), their harmonic mean, never above 1 (report ids R1-E11, R1-E12 give
-    other formulas). A ratio without a denominator counts as 0, sklearn's convention.
-
-    The accuracy row is the average over images: there precision, recall and F1 all
-    equal the accuracy, because every FP of one digit is an FN of another. `macro` is
-    the plain mean over digits, `weighted` the mean weighted by support.
+    ValueError if either argument is anything but digits of shape [N].
     """
     from sklearn import metrics
 
-    labels, predictions = _digits(labels, "labels"), _digits(predictions, "predictions")
+    labels = _as_digits(labels, "labels")
+    predictions = _as_digits(predictions, "predictions")
+    return metrics.confusion_matrix(labels, predictions, labels=DIGITS)
 
-    def scores(average):
+
+def class_table(labels: npt.ArrayLike, predictions: npt.ArrayLike) -> pd.DataFrame:
+    """Return precision, recall, f1 and support of each digit, and their averages.
+
+    The column `digit` has "0".."9", then "accuracy", "macro" and "weighted". For one
+    digit, say 3, TP counts the 3s that are called a 3, FP the other digits that are
+    called a 3, and FN the 3s that are called something else. Then
+
+        precision = TP / (TP + FP), the share of the images called a 3 that are 3s;
+        recall = TP / (TP + FN), the share of the 3s that are called a 3;
+        f1 = 2 precision recall / (precision + recall), their harmonic mean;
+        support = TP + FN, the number of 3s.
+
+    Report R1 prints other formulas. A ratio without a denominator counts as 0, as in
+    scikit-learn. "macro" is the plain mean over digits, "weighted" the mean weighted by
+    support. "accuracy" counts TP, FP and FN over all digits: precision, recall and f1
+    then equal the accuracy, because every FP of one digit is an FN of another.
+    """
+    from sklearn import metrics
+
+    labels = _as_digits(labels, "labels")
+    predictions = _as_digits(predictions, "predictions")
+
+    def scores(average: str | None) -> tuple:
         return metrics.precision_recall_fscore_support(
             labels, predictions, labels=DIGITS, average=average, zero_division=0
         )
 
     columns = ["precision", "recall", "f1", "support"]
-    table = pd.DataFrame(dict(zip(columns, scores(None), strict=True)))
+    table = pd.DataFrame(dict(zip(columns, scores(average=None), strict=True)))
     table.insert(0, "digit", [str(digit) for digit in DIGITS])
     averages = {"accuracy": "micro", "macro": "macro", "weighted": "weighted"}
     for name, average in averages.items():
-        table.loc[len(table)] = [name, *scores(average)[:3], len(labels)]
+        precision, recall, f1, _ = scores(average)
+        table.loc[len(table)] = [name, precision, recall, f1, len(labels)]
     return table
 
 
-def most_confused(matrix, n=10):
-    """The n largest errors of a confusion matrix: true, predicted, count, share.
+def most_confused(matrix: npt.ArrayLike, n: int = 10) -> pd.DataFrame:
+    """Return the n largest errors of a confusion matrix: true, predicted, count, share.
 
-    `share` is count / number of images of the true digit. Pairs that were never
-    confused are not listed; ties keep the order of the digits.
+    `share` is the count divided by the number of images of the true digit. Pairs that
+    were never confused are not listed; ties keep the order of the digits.
     """
     matrix = np.asarray(matrix)
-    true, predicted = np.nonzero(matrix * (1 - np.eye(len(matrix), dtype=int)))
-    count = matrix[true, predicted]
-    columns = dict(true=true, predicted=predicted, count=count)
-    frame = pd.DataFrame({**columns, "share": count / matrix.sum(axis=1)[true]})
+    errors = matrix.copy()
+    np.fill_diagonal(errors, 0)
+    true, predicted = np.nonzero(errors)
+    counts = errors[true, predicted]
+    images_of_digit = matrix.sum(axis=1)
+    frame = pd.DataFrame(
+        {
+            "true": true,
+            "predicted": predicted,
+            "count": counts,
+            "share": counts / images_of_digit[true],
+        }
+    )
     frame = frame.sort_values("count", ascending=False, kind="stable")
     return frame.head(n).reset_index(drop=True)
 
 
-def mcnemar(labels, a, b):
-    """dict(only_a, only_b, p): do predictions a and b err equally often?
+def mcnemar(
+    labels: npt.ArrayLike, a: npt.ArrayLike, b: npt.ArrayLike
+) -> dict[str, float]:
+    """Test whether predictions a and b err equally often: dict(only_a, only_b, p).
 
     only_a and only_b count the images that only a, or only b, gets right; p is exact
-    (binomial) and two-sided (McNemar, 1947). It speaks about these two trained
-    networks on these images; about *methods*, over seeds, use `paired_test`.
+    (binomial) and two-sided (McNemar, 1947). The test speaks about two trained networks
+    on these images; for two *methods*, compared over seeds, use `paired_test`.
+    ValueError if the shapes differ.
     """
-    labels, a, b = (np.asarray(values) for values in (labels, a, b))
+    labels, a, b = np.asarray(labels), np.asarray(a), np.asarray(b)
     if not labels.shape == a.shape == b.shape:
         raise ValueError(f"shapes differ: {labels.shape}, {a.shape}, {b.shape}")
     only_a = int(((a == labels) & (b != labels)).sum())
     only_b = int(((a != labels) & (b == labels)).sum())
     n = only_a + only_b
-    p = float(sps.binomtest(only_a, n).pvalue) if n else 1.0
-    return dict(only_a=only_a, only_b=only_b, p=p)
+    p = float(sps.binomtest(only_a, n).pvalue) if n > 0 else 1.0
+    return {"only_a": only_a, "only_b": only_b, "p": p}
 
 
-def holm(p):
-    """p values adjusted for their number (Holm, 1979); nan stays nan, uncounted."""
+def holm(p: npt.ArrayLike) -> np.ndarray:
+    """Return p values corrected for their number by Holm's method (Holm, 1979).
+
+    A nan stays nan and does not count as a test.
+    """
     p = np.asarray(p, dtype=float)
+    tests = np.isfinite(p).sum()
+    # argsort puts nan last, so the first entries are the tests in order of their p.
+    order = np.argsort(p)[:tests]
+    # The smallest p is multiplied by the number of tests, the next by one less, and so
+    # on. No adjusted p falls below its predecessor or exceeds 1.
+    scaled = p[order] * np.arange(tests, 0, -1)
     adjusted = np.full(p.shape, np.nan)
-    order = np.argsort(p)[: np.isfinite(p).sum()]  # nan sorts last
-    scaled = p[order] * np.arange(len(order), 0, -1)
     adjusted[order] = np.minimum(np.maximum.accumulate(scaled), 1)
     return adjusted
 
 
-def paired_test(frame, by, value, pair="seed", higher_is_better=True):
-    """All pairs of groups: a, b, n, difference, low, high, p, p_holm, verdict.
+def paired_test(
+    frame: pd.DataFrame,
+    by: str,
+    value: str,
+    pair: str = "seed",
+    higher_is_better: bool = True,
+) -> pd.DataFrame:
+    """Compare all groups of `by` in pairs with a paired t test; return a row per pair.
 
-    Rows of two groups with the same `pair` (seed) belong together; pairs that lack a
-    finite value on one side are left out, n is what remains. difference is the mean of
-    a - b, low..high its 95 % Student t interval, p two-sided, p_holm adjusted over all
-    pairs of this call. `verdict` is the better group's name if p_holm < 0.05, else
-    "undecided".
+    The columns are a, b, n, difference, low, high, p, p_holm and verdict. Rows of two
+    groups with the same `pair` (seed) belong together. Where one of them has no finite
+    value both are left out; n counts those that remain. `difference` is the mean of
+    a - b, low..high its 95 % Student t interval, `p` is two-sided, and `p_holm` is
+    corrected over all pairs of groups in this table. `verdict` names the better group
+    if p_holm < 0.05 and is "undecided" otherwise.
 
     With n < 2, or if all differences are equal, nothing tells chance from effect: low,
-    high and p are nan and the verdict is "undecided". (A t test would give p = 0 for a
-    constant difference; on accuracies, which are counts, that is rounding or too few
-    seeds, not certainty.) Differences are taken as roughly normal. ValueError if a
-    group holds the same pair twice.
+    high and p are nan and the verdict is "undecided". (A t test would give p = 0 for
+    equal differences. Accuracies are counts, so equal differences come from rounding or
+    from too few seeds, not from certainty.) The differences are taken as roughly
+    normal. ValueError if a group holds the same pair twice.
     """
-    if frame.duplicated([by, pair]).any():
-        row = frame[frame.duplicated([by, pair])].iloc[0]
+    repeated = frame.duplicated([by, pair])
+    if repeated.any():
+        row = frame[repeated].iloc[0]
         raise ValueError(f"{by} {row[by]} has {pair} {row[pair]} more than once")
     wide = frame.set_index([pair, by])[value].astype(float).unstack(by)
     rows = []
     for a, b in combinations(frame[by].unique(), 2):
-        gaps = (wide[a] - wide[b]).to_numpy()
-        gaps = gaps[np.isfinite(gaps)]
-        difference, low, high = mean_interval(gaps)
+        differences = (wide[a] - wide[b]).to_numpy()
+        differences = differences[np.isfinite(differences)]
+        n = len(differences)
+        mean, low, high = mean_interval(differences)
         p = np.nan
-        if len(gaps) > 1 and np.allclose(gaps, gaps[0], rtol=1e-9, atol=1e-12):
-            low = high = np.nan
-        elif len(gaps) > 1:
-            p = float(sps.ttest_1samp(gaps, 0).pvalue)
-        rows.append((a, b, len(gaps), difference, low, high, p))
+        if n > 1:
+            if np.allclose(differences, differences[0], rtol=1e-9, atol=1e-12):
+                low = high = np.nan
+            else:
+                p = float(sps.ttest_1samp(differences, 0).pvalue)
+        rows.append((a, b, n, mean, low, high, p))
     columns = ["a", "b", "n", "difference", "low", "high", "p"]
     table = pd.DataFrame(rows, columns=columns)
     table["p_holm"] = holm(table["p"])
-    a_better = (table["difference"] > 0) == higher_is_better
-    better = table["a"].where(a_better, table["b"]).astype(object)
+    a_is_better = (table["difference"] > 0) == higher_is_better
+    better = table["a"].where(a_is_better, table["b"]).astype(object)
     table["verdict"] = better.where(table["p_holm"] < 0.05, "undecided")
     return table
 
 
-def calibration(confidence, correct, bins=10):
-    """Equal-width bins of confidence: bin, low, high, n, confidence, accuracy.
+def calibration(
+    confidence: npt.ArrayLike, correct: npt.ArrayLike, bins: int = 10
+) -> pd.DataFrame:
+    """Return a row per bin of equal width: bin, low, high, n, confidence, accuracy.
 
-    confidence: probability given to the prediction [N], in 0..1; correct: bool [N].
-    low and high are the bin's edges (low <= confidence < high; the last bin includes
-    1); confidence and accuracy are means within it, nan where the bin is empty.
+    `confidence` [N] is the probability given to each prediction, `correct` bool [N]
+    whether it is right. low and high are the edges of the bin (low <= confidence <
+    high; the last bin includes 1), n counts its images, and confidence and accuracy are
+    means over them, nan in an empty bin. ValueError if the shapes differ or a
+    confidence lies outside 0..1.
     """
-    confidence, correct = np.asarray(confidence, float), np.asarray(correct, float)
+    confidence = np.asarray(confidence, dtype=float)
+    correct = np.asarray(correct, dtype=float)
     if confidence.shape != correct.shape or confidence.ndim != 1:
         raise ValueError(f"shapes differ: {confidence.shape} and {correct.shape}")
     if not ((confidence >= 0) & (confidence <= 1)).all():
         raise ValueError("confidence must lie in 0..1")
     edges = np.linspace(0, 1, bins + 1)
-    index = np.digitize(confidence, edges[1:-1])  # [N], 0..bins-1
-    n = np.bincount(index, minlength=bins)
-    total = np.where(n, n, np.nan)  # nan, not 0/0, for an empty bin
-    means = [np.bincount(index, v, bins) / total for v in (confidence, correct)]
-    columns = dict(bin=np.arange(bins), low=edges[:-1], high=edges[1:], n=n)
-    return pd.DataFrame({**columns, "confidence": means[0], "accuracy": means[1]})
+    bin_of_image = np.digitize(confidence, edges[1:-1])  # [N], 0..bins-1
+    n = np.bincount(bin_of_image, minlength=bins)
+    summed_confidence = np.bincount(bin_of_image, confidence, bins)
+    right = np.bincount(bin_of_image, correct, bins)
+    # Division by nan instead of 0 leaves nan in an empty bin, without a warning.
+    divisor = np.where(n > 0, n, np.nan)
+    return pd.DataFrame(
+        {
+            "bin": np.arange(bins),
+            "low": edges[:-1],
+            "high": edges[1:],
+            "n": n,
+            "confidence": summed_confidence / divisor,
+            "accuracy": right / divisor,
+        }
+    )
 
 
-def expected_calibration_error(confidence, correct, bins=10):
-    """Mean |accuracy - confidence| over bins, weighted by n (Naeini et al., 2015)."""
+def expected_calibration_error(
+    confidence: npt.ArrayLike, correct: npt.ArrayLike, bins: int = 10
+) -> float:
+    """Return the mean |accuracy - confidence| over bins, weighted by their images.
+
+    The measure is that of Naeini et al. (2015), on the bins of `calibration`.
+    """
     table = calibration(confidence, correct, bins)
     gap = (table["accuracy"] - table["confidence"]).abs()
     return float((gap * table["n"]).sum() / table["n"].sum())

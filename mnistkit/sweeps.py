@@ -1,4 +1,4 @@
-"""train_run: a Run becomes a Record. sweep: many of them, each at most once."""
+"""train_run turns a Run into a Record; sweep does so for many, each at most once."""
 
 import json
 import math
@@ -32,7 +32,7 @@ from mnistkit.train import (
     predict,
 )
 
-# torch's random numbers belong to the process: one training at a time may use them.
+# All threads of a process share torch's random state, so only one of them may train.
 RNG_LOCK = threading.Lock()
 
 Labelled = tuple[Tensor, Tensor]  # uint8 images [N, 28, 28], int64 labels [N]
@@ -44,23 +44,28 @@ def sweep(
     store: Store | None = None,
     keep_weights: bool = False,
 ) -> list[Record]:
-    """The records of `runs`, in their order; trains only what the store lacks.
+    """Return the records of `runs`, in their order. Only what `store` lacks is trained.
 
-    By default one process per core with one torch thread each, or this process where
-    there is a CUDA GPU. Any `concurrent.futures.Executor` will do; networks defined in
-    a notebook need one in this process: `ThreadPoolExecutor(1)`. Each record is written
-    as soon as its run has finished, so an interrupted sweep goes on where it stopped.
-    OSError if the store cannot be written, ValueError for a run that cannot be trained.
+    By default there is one worker process per core, with one torch thread each; where
+    there is a CUDA GPU, this process trains. Any `concurrent.futures.Executor` will do.
+    Networks defined in a notebook need one that stays in this process:
+    `ThreadPoolExecutor(1)`. Each record is written as soon as its run has finished, so
+    an interrupted sweep goes on where it stopped. OSError if the store cannot be
+    written, ValueError for a run that cannot be trained.
     """
     store = store or Store()
     source = load_mnist().source
-    names = [run.name for run in runs]
-    records = {name: read_record(name, source, store, keep_weights) for name in names}
-    missing = {run.name: run for run in runs if records[run.name] is None}
+    wanted = {run.name: run for run in runs}
+    records: dict[str, Record] = {}
+    for name in wanted:
+        stored = read_record(name, source, store, keep_weights)
+        if stored is not None:
+            records[name] = stored
+    missing = [run for name, run in wanted.items() if name not in records]
     if missing:
         store.check()
-    with progress(len(records), len(missing)) as done:
-        for record in _train_all(list(missing.values()), executor, keep_weights):
+    with progress(len(wanted), len(missing)) as report_done:
+        for record in _train_all(missing, executor, keep_weights):
             if record.data["source"] != source:
                 raise ValueError(
                     f"a worker trained on {record.data['source']}, not on {source}; "
@@ -68,17 +73,17 @@ def sweep(
                 )
             store.put(record.run.name, source, record.to_document())
             records[record.run.name] = record
-            done()
-    return [record for name in names if (record := records[name])]
+            report_done()
+    return [records[run.name] for run in runs]
 
 
 def _train_all(
     runs: list[Run], executor: Executor | None, keep_weights: bool
 ) -> Iterator[Record]:
     if executor is None and (len(runs) < 2 or torch.cuda.is_available()):
-        bar = len(runs) == 1 and places.progress_log() is None
+        show_epochs = len(runs) == 1 and places.progress_log() is None
         for run in runs:
-            yield train_run(run, keep_weights, bar)
+            yield train_run(run, keep_weights, show_epochs)
         return
     pool = executor or process_pool(len(runs))
     futures = [pool.submit(train_run, run, keep_weights) for run in runs]
@@ -93,34 +98,39 @@ def _train_all(
 
 
 def train_run(run: Run, keep_weights: bool = False, bar: bool = False) -> Record:
-    """Train one run from its seed, on CUDA where there is one, and test it once.
+    """Train a run from its seed, on CUDA where there is one, and return its record.
 
-    `bar` shows a progress bar over epochs. Deterministic on one machine: one torch
-    thread on the CPU, deterministic kernels on CUDA, generators seeded by the run.
-    ValueError if the batch is larger than the training set.
+    `bar` shows a progress bar over epochs. The record is the same each time on one
+    machine: the CPU works with one torch thread, CUDA with deterministic kernels, and
+    every generator is seeded by the run. ValueError if the batch is larger than the
+    training set.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     mnist = load_mnist(device=device)
     with RNG_LOCK, deterministic():
-        torch.manual_seed(run.seed)  # dropout; weights and order have their generators
+        # This seed is for dropout: weights and batches have generators of their own.
+        torch.manual_seed(run.seed)
         train, validation, test = select_data(run, mnist)
-        model = run.build_model().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        model = run.build_model()
+        # torch's types lack the call with both a device and a memory format.
+        model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         history: list[dict[str, Any]] = []
         best_weights = None
-        epochs = _epochs(run, model, train, validation)
+        epochs = _fit_run(run, model, train, validation)
         for row in tqdm(epochs, "epochs", run.epochs, leave=False, disable=not bar):
             if run.test_every_epoch:
-                row |= _test(run, model, train, test)[0]
+                scores, _ = _test_run(run, model, train, test)
+                row |= scores
             history.append(row)
             if math.isnan(row["train_loss"]):
                 break
             if run.best_weights and best_epoch(history) == row["epoch"]:
-                best_weights = _weights(model)
+                best_weights = _copy_weights(model)
             if run.patience and row["epoch"] - best_epoch(history) >= run.patience:
                 break
         if best_weights is not None:
             model.load_state_dict(best_weights)
-        scores, predictions = _test(run, model, train, test)
+        scores, per_image = _test_run(run, model, train, test)
         sizes = {
             "train_size": len(train.labels),
             "val_size": len(validation[1]) if validation else 0,
@@ -129,17 +139,20 @@ def train_run(run: Run, keep_weights: bool = False, bar: bool = False) -> Record
         }
         return Record(
             run=run,
-            summary=_summary(run, model, history) | scores,
+            summary=_summarize(run, model, history) | scores,
             history=history,
-            **predictions,
+            **per_image,
             data={"source": mnist.source, "checksums": mnist.checksums} | sizes,
             environment=environment(device),
-            weights=_weights(model) if keep_weights else None,
+            weights=_copy_weights(model) if keep_weights else None,
         )
 
 
 def select_data(run: Run, mnist: MNIST) -> tuple[Batches, Labelled | None, Labelled]:
-    """Training batches, validation images (None if none are held out), test images."""
+    """Return training batches, validation images (None if there are none), test images.
+
+    Which images are selected does not depend on the seed of the run.
+    """
     labels = mnist.train_labels.cpu()
     train, validation = split(labels, run.val_fraction)
     train = train[subset(labels[train], run.train_size)]
@@ -155,18 +168,23 @@ def select_data(run: Run, mnist: MNIST) -> tuple[Batches, Labelled | None, Label
         mean=MEAN if run.normalize else 0.0,
         std=STD if run.normalize else 1.0,
     )
-    held_out = (mnist.train_images[validation], mnist.train_labels[validation])
-    tested = (mnist.test_images[test], mnist.test_labels[test])
-    return batches, held_out if len(validation) else None, tested
+    held_out = None
+    if len(validation) > 0:
+        held_out = (mnist.train_images[validation], mnist.train_labels[validation])
+    return batches, held_out, (mnist.test_images[test], mnist.test_labels[test])
 
 
 def best_epoch(history: list[dict[str, Any]]) -> int:
-    """The first epoch with the highest validation accuracy; the last without one."""
-    best = max(history, key=lambda row: row.get("val_accuracy", row["epoch"]))
-    return best["epoch"]
+    """Return the first epoch with the highest validation accuracy.
+
+    Without validation the last epoch is returned.
+    """
+    if "val_accuracy" not in history[-1]:
+        return history[-1]["epoch"]
+    return max(history, key=lambda row: row["val_accuracy"])["epoch"]
 
 
-def _epochs(
+def _fit_run(
     run: Run, model: nn.Module, train: Batches, validation: Labelled | None
 ) -> Iterator[dict[str, Any]]:
     optimizer = OPTIMIZERS[run.optimizer](
@@ -190,12 +208,12 @@ def _epochs(
     )
 
 
-def _test(
+def _test_run(
     run: Run, model: nn.Module, train: Batches, test: Labelled
 ) -> tuple[dict[str, float], dict[str, np.ndarray]]:
-    """The scores on the test images, and what a record keeps of each of them."""
-    (images, labels), scaling = test, {"mean": train.mean, "std": train.std}
-    logits = predict(model, images, **scaling)
+    """Return the scores on the test images, and what a record keeps of each image."""
+    images, labels = test
+    logits = predict(model, images, mean=train.mean, std=train.std)
     probability = logits.softmax(1)
     confidence, predictions = probability.max(1)
     p_true = probability.gather(1, labels[:, None])[:, 0]
@@ -204,31 +222,36 @@ def _test(
         "test_accuracy": accuracy(logits, labels),
     }
     for name in run.extra_tests:
-        extra = EXTRA_TESTS[name](model, images, labels, **scaling)
+        extra = EXTRA_TESTS[name](model, images, labels, mean=train.mean, std=train.std)
         scores |= {f"{name}_{part}": value for part, value in extra.items()}
-    return scores, {
+    per_image = {
         "predictions": predictions.to(torch.uint8).cpu().numpy(),
         "confidence": confidence.half().cpu().numpy(),
         "p_true": p_true.half().cpu().numpy(),
     }
+    return scores, per_image
 
 
-def _summary(
+def _summarize(
     run: Run, model: nn.Module, history: list[dict[str, Any]]
 ) -> dict[str, Any]:
     best = best_epoch(history)
-    row = history[(best if run.best_weights else len(history)) - 1]
-    names = ("train_loss", "train_accuracy", "val_loss", "val_accuracy")
-    return {
+    summary = {
         "status": "diverged" if math.isnan(history[-1]["train_loss"]) else "ok",
         "best_epoch": best,
         "epochs_done": len(history),
         "parameters": count_params(model),
         "seconds": sum(row["seconds"] for row in history),
-    } | {name: row[name] for name in names if name in row}
+    }
+    tested_epoch = best if run.best_weights else len(history)
+    tested = history[tested_epoch - 1]
+    for name in ("train_loss", "train_accuracy", "val_loss", "val_accuracy"):
+        if name in tested:
+            summary[name] = tested[name]
+    return summary
 
 
-def _weights(model: nn.Module) -> dict[str, Tensor]:
+def _copy_weights(model: nn.Module) -> dict[str, Tensor]:
     return {
         name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
         for name, value in model.state_dict().items()
@@ -237,7 +260,10 @@ def _weights(model: nn.Module) -> dict[str, Tensor]:
 
 @contextmanager
 def deterministic() -> Iterator[None]:
-    """One torch thread, deterministic cuDNN; the random state outside is kept."""
+    """Compute with one torch thread and deterministic cuDNN while the context is open.
+
+    Afterwards torch's random state and its number of threads are what they were.
+    """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -248,8 +274,10 @@ def deterministic() -> Iterator[None]:
 
 
 def process_pool(tasks: int) -> ProcessPoolExecutor:
-    """One worker per core, at most one per task, with one torch thread each."""
-    # Forking this process would not be safe; a fork server imports everything once.
+    """Return one worker per core, at most one per task, with one torch thread each."""
+    # A process that runs threads cannot be forked safely. The fork server runs none: it
+    # imports torch once, and the workers are forked from it. torch._dynamo is imported
+    # there too, because otherwise the first optimizer of every worker imports it.
     forkserver = "forkserver" in get_all_start_methods()
     context: Any = get_context("forkserver" if forkserver else "spawn")
     if forkserver:
@@ -259,29 +287,37 @@ def process_pool(tasks: int) -> ProcessPoolExecutor:
     return ProcessPoolExecutor(workers, context, _start_worker, (environment,))
 
 
-def _start_worker(environment: dict[str, str]):
+def _start_worker(environment: dict[str, str]) -> None:
     # The fork server keeps the environment that it was started with, so pass ours.
     os.environ.update(environment)
-    parent = parent_process()  # a worker whose parent was killed must not train on
+    parent = parent_process()
     assert parent is not None
-    threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
+
+    def end_with_parent() -> None:
+        parent.join()
+        os._exit(1)
+
+    # A worker whose parent was killed must not train on.
+    threading.Thread(target=end_with_parent, daemon=True).start()
 
 
 @contextmanager
 def progress(total: int, missing: int) -> Iterator[Callable[[], Any]]:
-    """A bar over the runs of a sweep, or lines of JSON in the log that `report` reads.
+    """Show how far a sweep is: of its `total` runs, `missing` are still to be trained.
 
-    Yields what is to be called after each run that was trained.
+    Yields a function to call after each run that was trained. A notebook shows a bar; a
+    chapter of a report writes lines of JSON to the log that `report` reads.
     """
-    log, done = places.progress_log(), total - missing
+    log = places.progress_log()
+    done = total - missing
     if log is None:
         with tqdm(total=total, initial=done, desc="runs", leave=False) as bar:
             yield bar.update
         return
 
-    def note(**event: int):
+    def write_event(**event: int) -> None:
         with open(log, "a", encoding="utf-8") as file:
             file.write(json.dumps(event) + "\n")
 
-    note(runs=total, done=done)
-    yield lambda: note(done=1)
+    write_event(runs=total, done=done)
+    yield lambda: write_event(done=1)

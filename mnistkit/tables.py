@@ -1,5 +1,7 @@
 """Records as tidy pandas frames."""
 
+from collections.abc import Iterable
+
 import pandas as pd
 
 from mnistkit.runs import Record
@@ -7,54 +9,52 @@ from mnistkit.train import WINDOW
 
 
 def run_table(records: list[Record]) -> pd.DataFrame:
-    """A row per run: its settings (options as columns of their own) and summary."""
-    return pd.DataFrame([r.run.settings() | r.summary for r in records])
+    """Return a row per run: its settings (a column per option) and its summary."""
+    return pd.DataFrame([record.run.settings() | record.summary for record in records])
 
 
 def epoch_table(records: list[Record]) -> pd.DataFrame:
-    """A row per run and epoch: settings and history."""
-    rows = [
-        r.run.settings() | {k: v for k, v in row.items() if k != "window_losses"}
-        for r in records
-        for row in r.history
-    ]
-    return pd.DataFrame(rows)
+    """Return a row per run and epoch: the settings, and the history without windows."""
+    rows = [record.run.settings() | row for record in records for row in record.history]
+    return pd.DataFrame(rows).drop(columns="window_losses", errors="ignore")
 
 
 def step_table(records: list[Record]) -> pd.DataFrame:
-    """A row per run and window of 100 steps: settings, epoch, step, loss.
+    """Return a row per run and window of 100 steps: settings, epoch, step, loss.
 
-    `step` counts from the start of the epoch to the window's last step; the last
-    window of an epoch may be shorter than 100 (R2 never printed it).
+    `loss` is the mean over the window. `step` counts from the start of the epoch to the
+    last step of the window. The last window of an epoch may be shorter than 100; R2
+    never printed that one.
     """
     rows = []
     for record in records:
         steps = record.data["steps_per_epoch"]
         for row in record.history:
             for window, loss in enumerate(row["window_losses"], start=1):
-                place = {"epoch": row["epoch"], "step": min(window * WINDOW, steps)}
-                rows.append(record.run.settings() | place | {"loss": loss})
+                step = min(window * WINDOW, steps)
+                place = {"epoch": row["epoch"], "step": step, "loss": loss}
+                rows.append(record.run.settings() | place)
     return pd.DataFrame(rows)
 
 
 def describe(records: list[Record]) -> str:
-    """The sizes behind a figure, with ranges where the records differ, such as "10,000
-    training, 10,000 validation, 1,000 test images; 2 to 3 epochs; 3 seeds".
+    """Return the sizes behind a figure, as ranges where the records differ.
+
+    An example: "10,000 training, 10,000 validation, 1,000 test images; 2 to 3 epochs;
+    3 seeds".
     """
-    words = {"train": "training", "val": "validation", "test": "test"}
-    parts = [
-        f"{_span(r.data[f'{name}_size'] for r in records)} {word}"
-        for name, word in words.items()
-    ]
-    epochs = _span(r.summary["epochs_done"] for r in records)
-    seeds = len({r.run.seed for r in records})
-    return (
-        f"{', '.join(parts)} images; {epochs} epoch{'' if epochs == '1' else 's'}; "
-        f"{seeds} seed{'' if seeds == 1 else 's'}"
-    )
+    parts = []
+    for key, word in (("train", "training"), ("val", "validation"), ("test", "test")):
+        size = _range_text(record.data[f"{key}_size"] for record in records)
+        parts.append(f"{size} {word}")
+    epochs = _range_text(record.summary["epochs_done"] for record in records)
+    epoch_word = "epoch" if epochs == "1" else "epochs"
+    seeds = len({record.run.seed for record in records})
+    seed_word = "seed" if seeds == 1 else "seeds"
+    return f"{', '.join(parts)} images; {epochs} {epoch_word}; {seeds} {seed_word}"
 
 
-def _span(values) -> str:
-    values = sorted(set(values))
-    low, high = f"{values[0]:,}", f"{values[-1]:,}"
+def _range_text(values: Iterable[int]) -> str:
+    ordered = sorted(values)
+    low, high = f"{ordered[0]:,}", f"{ordered[-1]:,}"
     return low if low == high else f"{low} to {high}"

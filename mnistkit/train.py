@@ -4,20 +4,28 @@ import copy
 import math
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import Optimizer, lr_scheduler
 from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.optimizer import ParamsT
 
 from mnistkit.data import MEAN, STD, Batches, normalize
 
-WINDOW = 100  # steps per entry of `window_losses`, as R2 printed them
+# Steps per entry of `window_losses`: R2 printed the mean loss of every 100 steps.
+WINDOW = 100
 
 
-def sgdm(params, lr: float, momentum: float = 0.9, **options) -> Optimizer:
-    """SGD with momentum: v = momentum v + g; w -= lr v (R1-E6, R2-19, R5-17)."""
+def sgdm(
+    params: ParamsT, lr: float, momentum: float = 0.9, **options: Any
+) -> Optimizer:
+    """SGD with momentum, for a gradient g: v = momentum * v + g; w = w - lr * v.
+
+    R2 uses the momentum 0.9; R1 and R5 use 0.5.
+    """
     return torch.optim.SGD(params, lr=lr, momentum=momentum, **options)
 
 
@@ -32,19 +40,28 @@ OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
 
 
 def constant(optimizer: Optimizer, steps_per_epoch: int, epochs: int) -> LRScheduler:
-    """The same lr throughout."""
+    """Keep the same learning rate throughout."""
     return lr_scheduler.ConstantLR(optimizer, factor=1.0)
 
 
-def step(optimizer, steps_per_epoch, epochs, step_size=2, gamma=0.9) -> LRScheduler:
-    """lr x gamma after every `step_size` epochs (R3-28)."""
+def step(
+    optimizer: Optimizer,
+    steps_per_epoch: int,
+    epochs: int,
+    step_size: int = 2,
+    gamma: float = 0.9,
+) -> LRScheduler:
+    """Multiply the learning rate by `gamma` every `step_size` epochs, as in R3."""
     return lr_scheduler.StepLR(optimizer, step_size * steps_per_epoch, gamma)
 
 
-def warmup_cosine(optimizer, steps_per_epoch, epochs, warmup=0.1) -> LRScheduler:
-    """A linear rise over the share `warmup` of all steps, then half a cosine to 0.
+def warmup_cosine(
+    optimizer: Optimizer, steps_per_epoch: int, epochs: int, warmup: float = 0.1
+) -> LRScheduler:
+    """Raise the learning rate linearly, then lower it to 0 along half a cosine.
 
-    R3-11 describes it without settings; the share is ours (R3-E16).
+    The rise takes the share `warmup` of all steps. R3 describes this schedule without
+    its settings; the default share is our choice.
     """
     total = steps_per_epoch * epochs
     rise = max(1, round(warmup * total))
@@ -57,8 +74,14 @@ def warmup_cosine(optimizer, steps_per_epoch, epochs, warmup=0.1) -> LRScheduler
     return lr_scheduler.LambdaLR(optimizer, factor)
 
 
-def one_cycle(optimizer, steps_per_epoch, epochs, **options) -> LRScheduler:
-    """One-cycle policy; the optimizer's lr is the peak. Momentum stays as it is."""
+def one_cycle(
+    optimizer: Optimizer, steps_per_epoch: int, epochs: int, **options: Any
+) -> LRScheduler:
+    """Raise the learning rate to a peak and lower it again (Smith & Topin 2019).
+
+    The optimizer's learning rate is the peak. Momentum stays constant by default. The
+    options are those of OneCycleLR.
+    """
     peak = optimizer.param_groups[0]["lr"]
     options = {"cycle_momentum": False} | options
     return lr_scheduler.OneCycleLR(
@@ -75,10 +98,10 @@ SCHEDULES: dict[str, Callable[..., LRScheduler]] = {
 
 
 def softmax_twice(logits: Tensor, labels: Tensor) -> Tensor:
-    """R3's loss: its network ends in a softmax, and cross-entropy takes another one.
+    """The loss of R3, whose network ends in a softmax before the cross-entropy.
 
-    Probabilities [B, 10] stand for logits, so the loss never falls below
-    ln(1 + 9/e) = 1.46 (R3-E1).
+    Cross-entropy takes a softmax itself, here of probabilities [B, 10] instead of
+    logits. The loss therefore never falls below ln(1 + 9/e) = 1.46.
     """
     return F.cross_entropy(logits.softmax(1), labels)
 
@@ -99,21 +122,29 @@ def fit(
     validation: tuple[Tensor, Tensor] | None = None,
     loss_fn: Callable[[Tensor, Tensor], Tensor] = F.cross_entropy,
     clip_norm: float | None = None,
-) -> Iterator[dict]:
+) -> Iterator[dict[str, Any]]:
     """Train `model` in place and yield one row of history after each epoch.
 
-    A generator: stop iterating and the training stops. `batches` gives images
-    [B, 1, 28, 28] and labels [B]; `loss_fn` takes logits [B, 10] and labels.
-    `schedule` is stepped after every batch. `validation` is (uint8 images [N, 28, 28],
-    labels [N]). A row holds epoch (from 1), lr (at the end of the epoch), train_loss
-    (mean over the steps), train_accuracy (as the batches went by), window_losses
-    (mean loss of each 100 steps, the last window may be shorter), seconds (training
-    only, device synchronised), and val_loss and val_accuracy with `validation`.
+    `fit` is a generator: the training stops when its caller stops iterating. `batches`
+    gives images [B, 1, 28, 28] and labels [B]; `loss_fn` takes logits [B, 10] and
+    labels. `schedule` is stepped after every batch. `clip_norm` bounds the norm of the
+    gradient. `validation` is a pair of uint8 images [N, 28, 28] and labels [N].
+
+    A row is a dict with these keys:
+    - epoch: its number, counted from 1;
+    - lr: the learning rate at the end of the epoch;
+    - train_loss: the mean over the steps;
+    - train_accuracy: the share of images that were right just before their own step;
+    - window_losses: the mean of each 100 steps; the last window may be shorter;
+    - seconds: the time of the training alone, with the device synchronised;
+    - val_loss, val_accuracy: the scores after the epoch, if there is `validation`.
     """
     for epoch in range(1, epochs + 1):
         start = clock(batches.images.device)
         model.train()
-        losses, hits, seen = [], [], 0
+        step_losses = []
+        step_hits = []
+        seen = 0
         for images, labels in batches:
             logits = model(images)
             loss = loss_fn(logits, labels)
@@ -124,15 +155,18 @@ def fit(
             optimizer.step()
             if schedule is not None:
                 schedule.step()
-            losses.append(loss.detach())
-            hits.append((logits.detach().argmax(1) == labels).sum())
+            step_losses.append(loss.detach())
+            step_hits.append((logits.detach().argmax(1) == labels).sum())
             seen += len(labels)
-        losses = torch.stack(losses)  # read once per epoch: no waiting inside the loop
-        row = {
+        # Losses and hits leave the device once per epoch: reading them at each step
+        # would make the loop wait for the device.
+        losses = torch.stack(step_losses)
+        hits = torch.stack(step_hits).sum().item()
+        row: dict[str, Any] = {
             "epoch": epoch,
             "lr": optimizer.param_groups[0]["lr"],
             "train_loss": losses.mean().item(),
-            "train_accuracy": torch.stack(hits).sum().item() / seen,
+            "train_accuracy": hits / seen,
             "window_losses": [part.mean().item() for part in losses.split(WINDOW)],
             "seconds": clock(batches.images.device) - start,
         }
@@ -143,12 +177,15 @@ def fit(
 
 
 def predict(
-    model: nn.Module, images: Tensor, batch_size: int = 1000, mean=MEAN, std=STD
+    model: nn.Module,
+    images: Tensor,
+    batch_size: int = 1000,
+    mean: float = MEAN,
+    std: float = STD,
 ) -> Tensor:
-    """Logits [N, 10] of uint8 images [N, 28, 28], in evaluation mode, no gradients.
+    """Return the logits [N, 10] of uint8 images [N, 28, 28], without gradients.
 
-    The model is left in the mode it was in. R2 and R3 tested without `eval()`
-    (R2-E8, R3-E3).
+    The network is in evaluation mode meanwhile and returns to the mode it was in.
     """
     training = model.training
     model.eval()
@@ -158,8 +195,13 @@ def predict(
     return torch.cat(parts)
 
 
-def evaluate(model: nn.Module, images: Tensor, labels: Tensor, **options) -> dict:
-    """Mean cross-entropy `loss` and `accuracy` (argmax) over N images."""
+def evaluate(
+    model: nn.Module, images: Tensor, labels: Tensor, **options: Any
+) -> dict[str, float]:
+    """Return the mean cross-entropy `loss` and the `accuracy` (0..1) over N images.
+
+    The options are those of `predict`.
+    """
     logits = predict(model, images, **options)
     return {
         "loss": F.cross_entropy(logits, labels).item(),
@@ -168,11 +210,15 @@ def evaluate(model: nn.Module, images: Tensor, labels: Tensor, **options) -> dic
 
 
 def predict_in_training_mode(
-    model: nn.Module, images: Tensor, batch_size: int, mean=MEAN, std=STD
+    model: nn.Module,
+    images: Tensor,
+    batch_size: int,
+    mean: float = MEAN,
+    std: float = STD,
 ) -> Tensor:
-    """Logits [N, 10] of a test that forgets `eval()`. It changes the model.
+    """Return the logits [N, 10] of a test that forgets `eval()`. It changes the model.
 
-    Batch norm normalises each batch by the batch's own statistics, and its running
+    Batch norm normalises each batch by the statistics of that batch, and its running
     averages move towards them.
     """
     model.train()
@@ -181,36 +227,54 @@ def predict_in_training_mode(
     return torch.cat(parts)
 
 
-def score_without_eval(model: nn.Module, images: Tensor, labels: Tensor, **scaling):
-    """Accuracies of R2's test: batches of 64 in training mode (R2-E8).
+def score_without_eval(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    mean: float = MEAN,
+    std: float = STD,
+) -> dict[str, float]:
+    """Return the accuracies of R2's test: batches of 64 in training mode.
 
-    `shuffled` as the images come, `sorted` with all images of a digit side by side,
-    `afterwards` in evaluation mode, once R2's test has moved the running averages.
+    `shuffled` takes the images as they come, `sorted` with all images of a digit side
+    by side. `afterwards` is measured in evaluation mode, once the test of the shuffled
+    images has moved the running averages. `model` itself is left as it is.
     """
-    order = labels.argsort()
-    by_digit, model = copy.deepcopy(model), copy.deepcopy(model)
-    shuffled = predict_in_training_mode(model, images, 64, **scaling)
-    in_order = predict_in_training_mode(by_digit, images[order], 64, **scaling)
+    tested = copy.deepcopy(model)
+    tested_by_digit = copy.deepcopy(model)
+    by_digit = labels.argsort()
+    shuffled = predict_in_training_mode(tested, images, 64, mean, std)
+    in_order = predict_in_training_mode(
+        tested_by_digit, images[by_digit], 64, mean, std
+    )
+    afterwards = predict(tested, images, mean=mean, std=std)
     return {
         "shuffled": accuracy(shuffled, labels),
-        "sorted": accuracy(in_order, labels[order]),
-        "afterwards": accuracy(predict(model, images, **scaling), labels),
+        "sorted": accuracy(in_order, labels[by_digit]),
+        "afterwards": accuracy(afterwards, labels),
     }
 
 
-def score_one_by_one(model: nn.Module, images: Tensor, labels: Tensor, **scaling):
-    """Scores of R3's test: each image alone, in training mode (R3-E3).
+def score_one_by_one(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    mean: float = MEAN,
+    std: float = STD,
+) -> dict[str, float]:
+    """Return the scores of R3's test: each image alone, in training mode.
 
     `argmax` is the accuracy of the largest output. R3 draws each prediction from the
-    softmax instead: `drawn` is the accuracy to expect then, the mean of p(label).
+    softmax instead: `drawn` is the accuracy that these draws have on average, the mean
+    probability of the label. `model` itself is left as it is.
     """
-    model = copy.deepcopy(model)
-    logits = predict_in_training_mode(model, images, 1, **scaling)
+    tested = copy.deepcopy(model)
+    logits = predict_in_training_mode(tested, images, 1, mean, std)
     p_true = logits.softmax(1).gather(1, labels[:, None])
     return {"argmax": accuracy(logits, labels), "drawn": p_true.mean().item()}
 
 
-# How R2 and R3 tested; a run names what it is to be tested by besides `evaluate`.
+# The tests of R2 and R3, which a run can ask for besides `evaluate`.
 EXTRA_TESTS: dict[str, Callable[..., dict[str, float]]] = {
     "without_eval": score_without_eval,
     "one_by_one": score_one_by_one,
@@ -218,12 +282,12 @@ EXTRA_TESTS: dict[str, Callable[..., dict[str, float]]] = {
 
 
 def accuracy(logits: Tensor, labels: Tensor) -> float:
-    """The share of the N images whose largest logit is the label's."""
+    """Return the share of images whose largest logit is that of the label, 0..1."""
     return (logits.argmax(1) == labels).sum().item() / len(labels)
 
 
 def clock(device: torch.device) -> float:
-    """Seconds on a running clock, once the device has finished its work."""
+    """Return a time in seconds, read once `device` has finished its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter()

@@ -5,6 +5,7 @@ from itertools import pairwise
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision.models import resnet18 as torchvision_resnet18
@@ -73,21 +74,39 @@ def test_macs_agree_with_torch_counter(name):
 
 
 @networks
-def test_layer_table_covers_the_network(name):
+def test_layer_table_has_every_parameter(name):
     table = layer_table(on_meta(name))
-    assert list(table[0]) == ["layer", "kind", "output", "parameters", "macs"]
     assert sum(row["parameters"] for row in table) == COUNTS[name][0]
-    assert table[-1]["kind"] == "Linear" and table[-1]["output"] == (10,)
-    leaves = {layer: type(m).__name__ for layer, m in on_meta(name).named_modules()}
-    assert all(leaves[row["layer"]] == row["kind"] for row in table)
-    # without dropout, all that is left out is what does nothing
-    unseen = set(leaves) - {row["layer"] for row in table}
+
+
+@networks
+def test_layer_table_ends_with_the_logits(name):
+    last = layer_table(on_meta(name))[-1]
+    assert (last["kind"], last["output"]) == ("Linear", (10,))
+
+
+def kinds_by_layer(name):
+    return {layer: type(m).__name__ for layer, m in on_meta(name).named_modules()}
+
+
+@networks
+def test_layer_table_names_layers_and_kinds_as_the_network_does(name):
+    kinds = kinds_by_layer(name)
+    for row in layer_table(on_meta(name)):
+        assert row["kind"] == kinds[row["layer"]]
+
+
+@networks
+def test_layer_table_leaves_out_only_what_does_nothing(name):
+    """A dropout of 0 is among it."""
+    kinds = kinds_by_layer(name)
+    unseen = set(kinds) - {row["layer"] for row in layer_table(on_meta(name))}
     idle = {"Sequential", "Residual", "Identity", "Dropout", "Dropout2d"}
-    assert {leaves[layer] for layer in unseen} <= idle
+    assert {kinds[layer] for layer in unseen} <= idle
 
 
 @pytest.mark.parametrize(
-    "name, kind, expected",
+    ("name", "kind", "expected"),
     [
         ("lenet", "Conv2d", [(6, 28, 28), (16, 10, 10), (120, 1, 1)]),
         ("lenet", "MaxPool2d", [(6, 14, 14), (16, 5, 5)]),
@@ -114,7 +133,7 @@ def test_shapes_at_the_joints(name, kind, expected):
     assert shapes(name, kind) == expected
 
 
-def test_small_resnet_row_by_row():
+def test_first_rows_of_small_resnet():
     first = layer_table(build_model("small_resnet"))[:3]
     assert first == [
         {
@@ -139,24 +158,33 @@ def test_small_resnet_row_by_row():
             "macs": 0,
         },
     ]
-    assert [height for _, height, _ in shapes("resnet18", "Add")] == [
-        28, 28, 14, 14, 7, 7, 4, 4
-    ]  # fmt: skip
-    assert [shape[1] for shape in shapes("wrn16_4", "Add")] == [28, 28, 14, 14, 7, 7]
+
+
+@pytest.mark.parametrize(
+    ("name", "heights"),
+    [
+        ("resnet18", [28, 28, 14, 14, 7, 7, 4, 4]),
+        ("wrn16_4", [28, 28, 14, 14, 7, 7]),
+    ],
+)
+def test_each_stage_halves_the_maps(name, heights):
+    assert [height for _, height, _ in shapes(name, "Add")] == heights
 
 
 def test_wrn_with_batch_norm_in_the_shortcut():  # R4-E4
     assert count_params(on_meta("wrn16_4", shortcut_norm=True)) == 2_749_498
 
 
-def test_vgg_convolutions():  # R4-E3
+@pytest.mark.parametrize(("name", "count"), [("vgg11", 8), ("vgg13", 10)])
+def test_number_of_vgg_convolutions(name, count):  # R4-E3
+    assert len(shapes(name, "Conv2d")) == count
+
+
+def test_parameters_and_macs_of_the_convolutions_of_vgg11():  # R4-E3
     table = layer_table(on_meta("vgg11"))
     convolutions = [row for row in table if row["kind"] == "Conv2d"]
-    assert len(convolutions) == 8
     assert sum(row["parameters"] for row in convolutions) == 9_219_328
     assert sum(row["macs"] for row in convolutions) == 592_929_792
-    kinds = [row["kind"] for row in layer_table(on_meta("vgg13"))]
-    assert kinds.count("Conv2d") == 10
 
 
 def test_lenet_without_padding_fails():  # R4-E1
@@ -190,92 +218,168 @@ def test_resnet18_is_torchvisions_but_for_the_stem():
     torch.testing.assert_close(model.eval()(images()), other.eval()(images()))
 
 
-@torch.no_grad()
-def test_residual_block_by_hand():
-    x = torch.randn(2, 4, 7, 7, generator=torch.Generator().manual_seed(0))
-    plain = Residual(4, 4, relu=False).eval()
-    torch.testing.assert_close(plain(x), plain.body(x) + x)
-    assert (plain(x) < 0).any()
-    wider = Residual(4, 8, stride=2, norm=False).eval()
-    expected = (wider.body(x) + wider.shortcut[0](x)).clamp(min=0)
-    torch.testing.assert_close(wider(x), expected)
-    assert expected.shape == (2, 8, 4, 4)
+def maps():
+    return torch.randn(2, 4, 7, 7, generator=torch.Generator().manual_seed(0))
 
 
 @torch.no_grad()
-def test_final_relu_changes_outputs_not_counts():  # R1-E3
+def test_residual_block_with_an_identity_as_its_shortcut():
+    block, x = Residual(4, 4, relu=False).eval(), maps()
+    torch.testing.assert_close(block(x), block.body(x) + x)
+    assert (block(x) < 0).any()  # there is no ReLU after the addition
+
+
+@torch.no_grad()
+def test_residual_block_that_changes_the_shape():
+    block, x = Residual(4, 8, stride=2, norm=False).eval(), maps()
+    expected = (block.body(x) + block.shortcut[0](x)).clamp(min=0)
+    torch.testing.assert_close(block(x), expected)
+    assert block(x).shape == (2, 8, 4, 4)
+
+
+def test_final_relu_changes_no_count():  # R1-E3
+    without = on_meta("small_resnet", final_relu=False)
+    assert (count_params(without), count_macs(without)) == COUNTS["small_resnet"]
+
+
+@torch.no_grad()
+def test_final_relu_changes_the_logits():  # R1-E3
     with_relu = build_model("small_resnet").eval()
     without = build_model("small_resnet", final_relu=False).eval()
-    assert count_params(without) == count_params(with_relu) == 41_706
-    assert count_macs(without) == count_macs(with_relu)
     without.load_state_dict(with_relu.state_dict())
     assert not torch.allclose(with_relu(images()), without(images()))
 
 
 @small_networks
 @torch.no_grad()
-def test_dropout_acts_in_training_only(name):
-    model, plain = build_model(name, dropout=0.5), build_model(name)
+def test_dropout_acts_in_training(name):
+    model = build_model(name, dropout=0.5).train()
     assert not torch.equal(model(images()), model(images()))
-    torch.testing.assert_close(plain(images()), plain(images()))
+
+
+@small_networks
+@torch.no_grad()
+def test_dropout_does_not_act_in_evaluation(name):
     model, plain = build_model(name, dropout=0.5).eval(), build_model(name).eval()
     assert torch.equal(model(images()), plain(images()))
 
 
+@small_networks
+@torch.no_grad()
+def test_without_dropout_nothing_is_random(name):
+    model = build_model(name).train()
+    torch.testing.assert_close(model(images()), model(images()))
+
+
 @networks
-def test_dropout_has_its_place(name):
-    table = layer_table(on_meta(name, dropout=0.3))
-    kinds = [row["kind"] for row in table]
-    expected = {"wrn16_4": 6, "resnet18": 1, "small_resnet": 1}.get(name, 2)
-    assert kinds.count("Dropout") + kinds.count("Dropout2d") == expected
-    assert ("Dropout2d" in kinds) == (name in ("wrn16_4", "small_resnet"))
-    if name == "wrn16_4":  # between the two convolutions of a block (R4-E13)
-        block = [row["kind"] for row in table if row["layer"].startswith("3.body")]
-        assert block == [
-            "Conv2d", "BatchNorm2d", "ReLU", "Dropout2d", "Conv2d", "BatchNorm2d"
-        ]  # fmt: skip
+def test_number_and_kind_of_dropout_layers(name):
+    kinds = [row["kind"] for row in layer_table(on_meta(name, dropout=0.3))]
+    found = {kind: kinds.count(kind) for kind in ("Dropout", "Dropout2d")}
+    expected = {
+        "wrn16_4": {"Dropout": 0, "Dropout2d": 6},
+        "small_resnet": {"Dropout": 0, "Dropout2d": 1},
+        "resnet18": {"Dropout": 1, "Dropout2d": 0},
+    }
+    assert found == expected.get(name, {"Dropout": 2, "Dropout2d": 0})
+
+
+def test_wide_resnet_drops_maps_between_two_convolutions():  # R4-E13
+    table = layer_table(on_meta("wrn16_4", dropout=0.3))
+    block = [row["kind"] for row in table if row["layer"].startswith("3.body")]
+    assert block == [
+        "Conv2d", "BatchNorm2d", "ReLU", "Dropout2d", "Conv2d", "BatchNorm2d"
+    ]  # fmt: skip
+
+
+def two_layouts(name):
+    """The network twice: as it is built, and with channels_last weights."""
+    other = build_model(name).to(memory_format=torch.channels_last)
+    return build_model(name), other
 
 
 @small_networks
-def test_channels_last_gives_the_same_logits_and_gradients(name):
-    model = build_model(name).eval()
-    other = build_model(name).eval().to(memory_format=torch.channels_last)
+@torch.no_grad()
+def test_channels_last_gives_the_same_logits(name):
+    model, other = two_layouts(name)
     batch = images().contiguous(memory_format=torch.channels_last)
-    torch.testing.assert_close(other(batch), model(images()), atol=1e-5, rtol=1e-4)
-    other(batch).sum().backward()
-    assert all(p.grad.isfinite().all() for p in other.parameters())
+    logits, expected = other.eval()(batch), model.eval()(images())
+    torch.testing.assert_close(logits, expected, atol=1e-5, rtol=1e-4)
 
 
-def test_the_seed_fixes_the_weights_and_leaves_the_global_state():
-    torch.manual_seed(5)
-    before = torch.get_rng_state()
-    first = build_model("lenet", seed=3)
-    assert torch.equal(torch.get_rng_state(), before)
-    torch.rand(7)
-    again, other = build_model("lenet", seed=3), build_model("lenet", seed=4)
-    for name, value in first.state_dict().items():
-        assert torch.equal(value, again.state_dict()[name])
+@small_networks
+def test_channels_last_gives_the_same_gradients(name):
+    """In training mode each tensor of weights has a gradient of 0.005 or more: the
+    tolerance is far below it."""
+    model, other = two_layouts(name)
+    batch = images().contiguous(memory_format=torch.channels_last)
+    for network, inputs in ((model, images()), (other, batch)):
+        F.cross_entropy(network.train()(inputs), torch.arange(4)).backward()
+    for (weight, ours), theirs in zip(
+        other.named_parameters(), model.parameters(), strict=True
+    ):
+        torch.testing.assert_close(
+            ours.grad,
+            theirs.grad,
+            atol=1e-5,
+            rtol=1e-4,
+            msg=lambda text, weight=weight: f"{weight}: {text}",
+        )
+
+
+def test_the_seed_fixes_the_weights():
+    first = build_model("lenet", seed=3).state_dict()
+    torch.rand(7)  # the global generator plays no part
+    again = build_model("lenet", seed=3).state_dict()
+    assert all(torch.equal(value, again[name]) for name, value in first.items())
+
+
+def test_another_seed_gives_other_weights():
+    first, other = build_model("lenet", seed=3), build_model("lenet", seed=4)
     assert not torch.equal(first[0].weight, other[0].weight)
 
 
-def test_counting_leaves_the_model_alone():
+def test_building_leaves_the_global_random_state():
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    build_model("lenet", seed=3)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_counting_leaves_the_weights_alone():
     model = build_model("lenet", dropout=0.5).train()
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    torch.manual_seed(5)
-    state = torch.get_rng_state()
-    assert count_macs(model) == 416_520
-    assert torch.equal(torch.get_rng_state(), state)
-    assert model.training and not model[0]._forward_hooks
-    assert not nn.modules.module._global_forward_hooks
+    count_macs(model)
+    assert model.training
     for name, value in model.state_dict().items():
-        assert value.device.type == "cpu" and torch.equal(value, before[name])
+        assert value.device.type == "cpu", name
+        assert torch.equal(value, before[name]), name
 
 
-def test_unknown_names_and_options():
+def test_counting_leaves_no_hook():
+    model = build_model("lenet")
+    count_macs(model)
+    assert not model[0]._forward_hooks
+    assert not nn.modules.module._global_forward_hooks
+
+
+def test_counting_leaves_the_global_random_state():
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    count_macs(build_model("lenet", dropout=0.5))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_an_unknown_network_is_refused():
     with pytest.raises(ValueError, match="unknown network 'lenet5'; known: mlp, lenet"):
         build_model("lenet5")
+
+
+def test_an_unknown_option_is_refused_in_one_line():
     with pytest.raises(ValueError, match="'lenet' .*'final_relu'; known: dropout") as e:
         build_model("lenet", final_relu=False)
     assert "\n" not in str(e.value)
+
+
+def test_an_impossible_dropout_is_refused():
     with pytest.raises(ValueError, match="dropout probability"):
         build_model("lenet", dropout=1.5)

@@ -7,8 +7,6 @@ import pytest
 from matplotlib.colors import to_hex
 
 from mnistkit import plots
-from mnistkit.models import build_model, layer_table
-from mnistkit.report import diagrams
 from mnistkit.report.chapter import use_style
 from mnistkit.stats import calibration, summarize
 
@@ -32,49 +30,79 @@ def history(groups, seeds=3):
     return pd.DataFrame(rows)
 
 
-def test_curves_draw_means_and_bands(ax):
-    frame = history(["sgd", "adam"])
+def draw(ax, frame, **options):
+    """The curves of the loss, one per name."""
     labels = dict(xlabel="epoch", ylabel="loss")
-    assert plots.curves(ax, frame, "epoch", "loss", "name", **labels) is ax
+    return plots.curves(ax, frame, "epoch", "loss", "name", **labels, **options)
+
+
+def test_curves_draw_the_means(ax):
+    frame = history(["sgd", "adam"])
+    draw(ax, frame)
     for line, name in zip(ax.get_lines(), ("sgd", "adam"), strict=True):
         expected = frame[frame["name"] == name].groupby("epoch")["loss"].mean()
         assert line.get_label() == name
         assert line.get_ydata() == pytest.approx(expected.to_numpy())
-    assert len(ax.collections) == 2  # the intervals
-    assert [t.get_text() for t in ax.get_legend().get_texts()] == ["adam", "sgd"]
-    assert (ax.get_xlabel(), ax.get_ylabel()) == ("epoch", "loss")
 
 
-def test_curves_without_repetition_have_no_band(ax):
-    frame = history(["sgd"], seeds=1)
-    plots.curves(ax, frame, "epoch", "loss", "name", xlabel="", ylabel="")
-    assert len(ax.collections) == 0
-
-
-def test_groups_differ_in_more_than_colour(ax):
-    names = [f"g{i}" for i in range(8)]
-    plots.curves(ax, history(names), "epoch", "loss", "name", xlabel="", ylabel="")
-    lines = ax.get_lines()
-    assert len({to_hex(line.get_color()) for line in lines}) == 8
-    assert len({(line.get_marker(), str(line._dash_pattern)) for line in lines}) == 8
-    with pytest.raises(ValueError, match="9 groups"):
-        plots.curves(
-            ax, history([*names, "g8"]), "epoch", "loss", "name", xlabel="", ylabel=""
+def test_curves_draw_the_intervals(ax):
+    frame = history(["sgd", "adam"])
+    draw(ax, frame)
+    table = summarize(frame, ["name", "epoch"], "loss")
+    for band, name in zip(ax.collections, ("sgd", "adam"), strict=True):
+        rows = table[table["name"] == name]
+        heights = band.get_paths()[0].vertices[:, 1]
+        assert (heights.min(), heights.max()) == pytest.approx(
+            (rows["low"].min(), rows["high"].max())
         )
 
 
+def test_curves_without_repetition_have_no_band(ax):
+    draw(ax, history(["sgd"], seeds=1))
+    assert len(ax.collections) == 0
+
+
+def test_the_legend_has_the_order_of_the_ends_of_the_lines(ax):
+    draw(ax, history(["sgd", "adam"]))  # adam's loss is the larger one
+    texts = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert texts == ["adam", "sgd"]
+
+
+def test_curves_without_labels_have_no_legend(ax):
+    draw(ax, history(["sgd", "adam"]), labels=False)
+    assert ax.get_legend() is None
+
+
+def test_curves_name_the_axes_and_return_them(ax):
+    assert draw(ax, history(["sgd"])) is ax
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("epoch", "loss")
+
+
+EIGHT = [f"g{i}" for i in range(8)]
+
+
+def test_groups_differ_in_more_than_colour(ax):
+    draw(ax, history(EIGHT))
+    lines = ax.get_lines()
+    assert len({to_hex(line.get_color()) for line in lines}) == 8
+    assert len({line.get_marker() for line in lines}) == 8
+
+
+def test_a_ninth_group_is_refused(ax):
+    with pytest.raises(ValueError, match="9 groups"):
+        draw(ax, history([*EIGHT, "g8"]))
+
+
 def test_order_keeps_a_group_its_style(ax):
-    frame, order = history(["adam"]), ["sgd", "adam"]
-    plots.curves(ax, frame, "epoch", "loss", "name", xlabel="", ylabel="", order=order)
+    draw(ax, history(["adam"]), order=["sgd", "adam"])
     (line,) = ax.get_lines()
     assert line.get_marker() == plots.MARKERS[1]
 
 
-def test_curves_on_a_log_axis(ax):
+def test_bands_stay_positive_on_a_log_axis(ax):
     frame = history(["sgd", "adam"])
     frame["loss"] -= 0.33  # the lower edges of the bands are below 0
-    labels = dict(xlabel="epoch", ylabel="loss")
-    plots.curves(ax, frame, "epoch", "loss", "name", log=True, **labels)
+    draw(ax, frame, log=True)
     assert ax.get_yscale() == "log"
     low = min(line.get_ydata().min() for line in ax.get_lines())
     for band in ax.collections:
@@ -83,8 +111,7 @@ def test_curves_on_a_log_axis(ax):
 
 def test_curves_with_the_last_interval_only(ax):
     frame = history(["sgd", "adam"])
-    labels = dict(xlabel="epoch", ylabel="loss")
-    plots.curves(ax, frame, "epoch", "loss", "name", ends=True, **labels)
+    draw(ax, frame, ends=True)
     table = summarize(frame[frame["epoch"] == 3], "name", "loss")
     for bar, row in zip(ax.collections, table.itertuples(), strict=True):
         assert bar.get_segments()[0] == pytest.approx(
@@ -92,13 +119,24 @@ def test_curves_with_the_last_interval_only(ax):
         )
 
 
-def test_dots(ax):
+def test_dots_stand_at_the_means(ax):
     table = summarize(history(["sgd", "adam"]), "name", "loss")
     plots.dots(ax, table, "name", xlabel="loss")
     assert ax.get_lines()[0].get_xdata() == pytest.approx(table["mean"])
-    texts = [text.get_text() for text in ax.texts]
-    assert texts[0].startswith(f"{table['mean'][0]:.4g}") and "n = 9" in texts[0]
     assert [tick.get_text() for tick in ax.get_yticklabels()] == ["sgd", "adam"]
+
+
+def test_dots_say_mean_and_n(ax):
+    table = summarize(history(["sgd", "adam"]), "name", "loss")
+    plots.dots(ax, table, "name", xlabel="loss")
+    for text, mean in zip(ax.texts, table["mean"], strict=True):
+        assert text.get_text() == f"{mean:#.4g}  n = 9"
+
+
+def test_dots_without_a_mean_say_so(ax):
+    table = summarize(pd.DataFrame({"name": ["bad"], "loss": [np.nan]}), "name", "loss")
+    plots.dots(ax, table, "name", xlabel="loss")
+    assert [text.get_text() for text in ax.texts] == ["no finite value  n = 0"]
 
 
 def test_heatmap_shows_numbers_and_leaves_gaps(ax):
@@ -112,21 +150,52 @@ def test_confusion_heatmap_colours_errors_only(ax):
     matrix[4, 9] = 7
     plots.confusion_heatmap(ax, matrix)
     assert ax.images[0].get_clim() == (0, 7)
-    texts = [text.get_text() for text in ax.texts]
-    assert texts.count("980") == 10 and texts.count("7") == 1
-    assert "predicted" in ax.get_xlabel() and "true" in ax.get_ylabel()
 
 
-def test_image_grid():
+def test_confusion_heatmap_writes_every_count_that_is_not_zero(ax):
+    matrix = np.diag(np.full(10, 980))
+    matrix[4, 9] = 7
+    plots.confusion_heatmap(ax, matrix)
+    texts = sorted(text.get_text() for text in ax.texts if text.get_text())
+    assert texts == ["7"] + ["980"] * 10
+
+
+def test_confusion_heatmap_has_the_true_digits_in_rows(ax):
+    plots.confusion_heatmap(ax, np.diag(np.full(10, 980)))
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("predicted digit", "true digit")
+
+
+@pytest.fixture
+def three():
     fig, axes = plt.subplots(1, 3)
-    images = np.zeros((2, 28, 28), np.uint8)
-    images[1, 3, 4] = 255
-    plots.image_grid(axes, images, ["0", "1"])
-    assert [ax.get_title() for ax in axes] == ["0", "1", ""]
-    assert (axes[1].images[0].get_array() == images[1]).all()
-    with pytest.raises(ValueError, match="4 images"):
-        plots.image_grid(axes, np.zeros((4, 28, 28)))
+    yield axes
     plt.close(fig)
+
+
+def test_image_grid_shows_images_with_titles(three):
+    images = np.zeros((3, 28, 28), np.uint8)
+    images[1, 3, 4] = 255
+    plots.image_grid(three, images, ["0", "1", "2"])
+    assert [ax.get_title() for ax in three] == ["0", "1", "2"]
+    for ax, image in zip(three, images, strict=True):
+        np.testing.assert_array_equal(ax.images[0].get_array(), image)
+
+
+def test_image_grid_leaves_spare_axes_blank(three):
+    plots.image_grid(three, np.zeros((2, 28, 28), np.uint8))
+    assert [len(ax.images) for ax in three] == [1, 1, 0]
+    assert not three[2].axison
+
+
+def test_image_grid_of_bytes_has_one_scale(three):
+    """Else a faint image would look as dark as the others."""
+    plots.image_grid(three, np.full((1, 28, 28), 9, np.uint8))
+    assert three[0].images[0].get_clim() == (0, 255)
+
+
+def test_more_images_than_axes_are_refused(three):
+    with pytest.raises(ValueError, match="4 images"):
+        plots.image_grid(three, np.zeros((4, 28, 28)))
 
 
 def test_reliability_skips_empty_bins(ax):
@@ -136,44 +205,27 @@ def test_reliability_skips_empty_bins(ax):
     assert ax.get_lines()[-1].get_ydata() == pytest.approx([1.0, 0.5])
 
 
-def test_scatter_names_every_point(ax):
-    frame = pd.DataFrame({"x": [1, 10, 11], "y": [1.0, 2.0, 2.0], "name": list("abc")})
-    plots.scatter_labelled(ax, frame, "x", "y", "name", xlabel="", ylabel="", logx=True)
+POINTS = pd.DataFrame({"x": [1, 10, 11], "y": [1.0, 2.0, 2.0], "name": list("abc")})
+
+
+def scatter(ax):
+    """The names that are drawn beside three points, of which two lie close together."""
+    plots.scatter_labelled(
+        ax, POINTS, "x", "y", "name", xlabel="", ylabel="", logx=True
+    )
+    return [text for text in ax.texts if text.get_text()]
+
+
+def test_scatter_draws_every_point_on_a_log_axis(ax):
+    scatter(ax)
     assert ax.get_xscale() == "log"
-    assert [t.get_text() for t in ax.texts if t.get_text()] == ["a", "b", "c"]
-    boxes = [t.get_window_extent() for t in ax.texts if t.get_text()]
-    assert not boxes[1].overlaps(boxes[2])
+    assert ax.get_lines()[0].get_xydata().tolist() == POINTS[["x", "y"]].values.tolist()
 
 
-@pytest.mark.parametrize("name", ["mlp", "lenet", "small_resnet", "resnet18"])
-def test_draw_network_shows_every_parameter(ax, name):
-    layers = layer_table(build_model(name))
-    diagrams.draw_network(ax, layers)
-    kinds = [text.get_text() for text in ax.texts]
-    counts = [t.get_text() for t in ax.texts if t.get_color() == plots.GREY]
-    total = sum(row["parameters"] for row in layers)
-    assert sum(int(count.replace(",", "")) for count in counts) == total
-    assert f"{total:,} parameters" in ax.get_title(loc="left")
-    weighted = sum(row["kind"] in ("Conv2d", "Linear") for row in layers)
-    assert sum("conv" in kind or "linear" in kind for kind in kinds) == weighted
+def test_scatter_names_every_point(ax):
+    assert [text.get_text() for text in scatter(ax)] == ["a", "b", "c"]
 
 
-@pytest.mark.parametrize(
-    "name, blocks, shortcuts",
-    [
-        ("small_resnet", 2, []),
-        ("wrn16_4", 6, ["1×1 conv"] * 3),  # R4-E4: no batch norm there
-        ("resnet18", 8, ["1×1 conv, batch norm"] * 3),
-    ],
-)
-def test_draw_network_keeps_shortcuts_off_the_main_path(ax, name, blocks, shortcuts):
-    layers = layer_table(build_model(name))
-    boxes = diagrams._boxes(layers)
-    ends = [number for number, box in enumerate(boxes) if "start" in box]
-    assert len(ends) == blocks
-    for end in ends:
-        path = [box["kind"] for box in boxes[boxes[end]["start"] : end + 1]]
-        assert path == ["conv", "conv", "add"]
-    diagrams.draw_network(ax, layers)
-    texts = [text.get_text() for text in ax.texts]
-    assert [text for text in texts if text.startswith("1×1 ")] == shortcuts
+def test_scatter_keeps_the_names_apart(ax):
+    _, b, c = [text.get_window_extent() for text in scatter(ax)]
+    assert not b.overlaps(c)

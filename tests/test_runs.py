@@ -1,49 +1,104 @@
-"""Run, Record, store, sweep: equal runs, equal records, nothing trained twice."""
+"""Run and Record: equal runs have one name, and a record survives its file."""
 
-import copy
+import hashlib
 import math
-import multiprocessing
-import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
-from mnistkit import sweeps
+from mnistkit.models import build_model
 from mnistkit.runs import Record, Run, read_record
-from mnistkit.storage import places
-from mnistkit.storage.store import Store, packed
-from mnistkit.sweeps import best_epoch, sweep, train_run
-from mnistkit.tables import describe, epoch_table, run_table, step_table
-from mnistkit.train import evaluate
+from mnistkit.storage.store import Store
 
-TINY = Run(model="lenet", epochs=2, train_size=400, eval_size=200, dropout=0.2)
+RUN = Run(model="mlp", epochs=1, lr=0.01)
 
 
-def timeless(record: Record) -> dict:
-    content = copy.deepcopy(record.to_document())
-    content.pop("weights", None)
-    content["environment"].pop("finished")
-    content["summary"].pop("seconds")
-    for row in content["history"]:
-        row.pop("seconds")
-    return content
+def record(**changes) -> Record:
+    """A record of three test images, as a training might have left it."""
+    contents = dict(
+        run=RUN,
+        summary={"status": "ok", "test_accuracy": 2 / 3},
+        history=[{"epoch": 1, "train_loss": 0.5, "window_losses": [0.6, 0.4]}],
+        predictions=np.array([7, 2, 1], np.uint8),
+        confidence=np.array([0.9, 0.5, 0.75], np.float16),
+        p_true=np.array([0.9, 0.25, 0.75], np.float16),
+        data={"source": "mnist", "checksums": {"test_labels": "27ae"}},
+        environment={"device": "a processor"},
+    )
+    return Record(**contents | changes)
 
 
-@pytest.fixture(scope="module")
-def tiny():
-    return train_run(TINY, keep_weights=True)
+# --------------------------------------------------------------------- a run's name
 
 
-def test_name_is_the_content():
-    assert Run().name == Run(lr=1e-3, optimizer_options={}).name
-    assert Run(lr=1).name == Run(lr=1.0).name
-    betas = Run(optimizer_options={"betas": (0.9, 0.9)})
-    assert betas == Run(optimizer_options={"betas": [0.9, 0.9]})
-    names = {Run(seed=seed).name for seed in range(5)} | {betas.name, Run(lr=0.1).name}
-    assert len(names) == 7
+def test_the_name_is_the_hash_of_what_differs_from_the_defaults():
+    """Stored records are found by it: it must not change."""
+    run = Run(lr=0.01, seed=3, optimizer_options={"betas": [0.5, 0.9]})
+    text = b'{"lr": 0.01, "optimizer_options": {"betas": [0.5, 0.9]}, "seed": 3}'
+    assert run.name == hashlib.sha256(text).hexdigest()[:16]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"lr": 1e-3},
+        {"loss": "cross_entropy"},
+        {"extra_tests": ()},
+        {"extra_tests": []},
+        {"optimizer_options": {}},
+    ],
+)
+def test_a_default_does_not_enter_the_name(settings):
+    assert Run(**settings).canonical() == {}
+    assert Run(**settings).name == Run().name
+
+
+@pytest.mark.parametrize(
+    ("settings", "canonical"),
+    [
+        ({"loss": "softmax_twice"}, {"loss": "softmax_twice"}),
+        ({"extra_tests": ["one_by_one"]}, {"extra_tests": ("one_by_one",)}),
+        ({"val_fraction": 0}, {"val_fraction": 0.0}),
+    ],
+)
+def test_what_is_set_enters_the_name(settings, canonical):
+    assert Run(**settings).canonical() == canonical
+    assert Run(**settings).name != Run().name
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"lr": 1}, {"lr": 1.0}),
+        ({"extra_tests": ["one_by_one"]}, {"extra_tests": ("one_by_one",)}),
+        (
+            {"optimizer_options": {"betas": (0.9, 0.9)}},
+            {"optimizer_options": {"betas": [0.9, 0.9]}},
+        ),
+    ],
+)
+def test_equal_settings_in_another_form_give_one_run(one, other):
+    assert Run(**one) == Run(**other)
+    assert Run(**one).name == Run(**other).name
+
+
+def test_different_runs_have_different_names():
+    runs = [Run(seed=seed) for seed in range(5)]
+    runs += [
+        Run(lr=0.1),
+        Run(loss="softmax_twice"),
+        Run(extra_tests=["without_eval"]),
+        Run(extra_tests=["one_by_one"]),
+        Run(extra_tests=["without_eval", "one_by_one"]),
+        Run(optimizer_options={"betas": (0.9, 0.9)}),
+    ]
+    assert len({run.name for run in runs}) == len(runs)
+
+
+# ---------------------------------------------------------------------- what is refused
 
 
 @pytest.mark.parametrize(
@@ -52,248 +107,187 @@ def test_name_is_the_content():
         ({"model": "lenett"}, "unknown network 'lenett'; known: mlp, lenet"),
         ({"optimizer": "adm"}, "unknown optimizer 'adm'; known: sgd, sgdm"),
         ({"schedule": "cosine"}, "unknown schedule 'cosine'; known: constant"),
+        ({"loss": "hinge"}, "unknown loss 'hinge'; known: cross_entropy, softmax"),
+        ({"extra_tests": ["eval"]}, "unknown test 'eval'; known: without_eval, one"),
+        ({"extra_tests": "one_by_one"}, "extra_tests must be a list, got 'one_by_one'"),
         ({"lr": 0}, "lr must be above 0"),
         ({"lr": -0.1}, "lr must be above 0"),
         ({"lr": math.nan}, "lr must be above 0"),
         ({"batch_size": 0}, "batch_size must be at least 1"),
         ({"epochs": 0}, "epochs must be at least 1"),
         ({"dropout": 1.0}, "dropout must be in"),
+        ({"val_fraction": 1}, "val_fraction must be in"),
         ({"patience": 0}, "patience must be at least 1"),
         ({"val_fraction": 0, "best_weights": True}, "need val_fraction"),
+        ({"val_fraction": 0, "patience": 1}, "need val_fraction"),
     ],
 )
-def test_bad_run(settings, message):
+def test_what_cannot_be_trained_is_refused(settings, message):
     with pytest.raises(ValueError, match=message):
         Run(**settings)
 
 
-def test_batch_larger_than_the_training_set(store_folder):
-    with pytest.raises(ValueError, match="401"):
-        sweep([replace(TINY, batch_size=401)])
+def test_one_unknown_test_among_known_ones_is_refused():
+    with pytest.raises(ValueError, match="unknown test 'two_by_two'"):
+        Run(extra_tests=["one_by_one", "two_by_two"])
 
 
-def test_same_run_same_record(tiny):
-    torch.manual_seed(123)  # the state outside must not matter
-    assert timeless(train_run(TINY)) == timeless(tiny)
-    assert timeless(train_run(replace(TINY, seed=1))) != timeless(tiny)
+# ------------------------------------------------------------ settings and the network
 
 
-def test_record_survives_the_file(tiny, tmp_path):
-    store, source = Store(tmp_path), tiny.data["source"]
-    store.put(TINY.name, source, tiny.to_document())
-    assert timeless(read_record(TINY.name, source, store)) == timeless(tiny)
-    assert not list(tmp_path.rglob("*.tmp"))
-
-
-def test_record_agrees_with_its_weights(tiny, mnist):
-    model = tiny.load_model()
-    index = tiny.test_index(mnist)
-    score = evaluate(model, mnist.test_images[index], mnist.test_labels[index])
-    assert score["accuracy"] == pytest.approx(tiny.summary["test_accuracy"])
-    hits = tiny.predictions == tiny.labels(mnist)
-    assert hits.mean() == pytest.approx(tiny.summary["test_accuracy"])
-    assert np.array_equal(tiny.p_true[hits], tiny.confidence[hits])
-    assert (tiny.p_true[~hits] <= 0.5).all()
-
-
-def test_weights_are_kept_on_request(store_folder):
-    (plain,) = sweep([TINY])
-    with pytest.raises(ValueError, match="has no weights"):
-        plain.load_model()
-    (kept,) = sweep([TINY], keep_weights=True)
-    (read,) = sweep([TINY], keep_weights=True)
-    for name, value in kept.weights.items():
-        assert torch.equal(value, read.weights[name])
-
-
-def test_nothing_is_trained_twice(store_folder, monkeypatch):
-    calls = []
-
-    def counting(run, *args):
-        calls.append(run.seed)
-        return train_run(run)
-
-    monkeypatch.setattr(sweeps, "train_run", counting)
-    few = [replace(TINY, epochs=1, seed=seed) for seed in (0, 1)]
-    with ThreadPoolExecutor(2) as pool:
-        sweep(few[:1], pool)
-        records = sweep([few[1], few[0], few[1]], pool)
-        sweep(few, pool)
-    assert sorted(calls) == [0, 1]
-    assert [record.run.seed for record in records] == [1, 0, 1]
-
-
-def test_executors_give_the_same_records(store_folder, tmp_path):
-    """Processes (the default), threads in this process, and a dask cluster."""
-    distributed = pytest.importorskip("distributed")
-    few = [replace(TINY, epochs=1, seed=seed) for seed in (0, 1)]
-    by_default = sweep(few)
-    with ThreadPoolExecutor(2) as pool:
-        by_threads = sweep(few, pool, Store(tmp_path / "threads"))
-    cluster = distributed.LocalCluster(1, processes=False, dashboard_address=None)
-    with cluster, distributed.Client(cluster) as client:
-        by_dask = sweep(few, client.get_executor(), Store(tmp_path / "dask"))
-    for a, b, c in zip(by_default, by_threads, by_dask, strict=True):
-        assert timeless(a) == timeless(b) == timeless(c)
-
-
-def test_fresh_trains_again(store_folder, monkeypatch):
-    run = replace(TINY, epochs=1)
-    (old,) = sweep([run])
-    monkeypatch.setenv("MNISTKIT_FRESH", str(time.time() + 1000))
-    assert Store().get(run.name, old.data["source"]) is None
-    monkeypatch.setenv("MNISTKIT_FRESH", str(time.time() - 1000))
-    assert Store().get(run.name, old.data["source"]) is not None
-
-
-@pytest.mark.parametrize("content", ["", "{}", '{"run": {"model": "lenet"'])
-def test_damaged_record_is_set_aside_and_trained_again(store_folder, content):
-    run = replace(TINY, epochs=1)
-    (good,) = sweep([run])
-    path = Store().path(run.name, good.data["source"])
-    path.write_text(content)
-    with pytest.warns(UserWarning, match=f"{run.name}.damaged"):
-        (again,) = sweep([run])
-    assert timeless(again) == timeless(good)
-    assert path.with_suffix(".damaged").read_text() == content
-
-
-def test_a_record_under_the_wrong_name_is_damaged(tiny, tmp_path):
-    store, other = Store(tmp_path), replace(TINY, lr=0.5).name
-    source = tiny.data["source"]
-    store.put(TINY.name, source, tiny.to_document()).rename(store.path(other, source))
-    with pytest.warns(UserWarning, match="damaged"):
-        assert read_record(other, source, store) is None
-
-
-def test_packed_records_are_found_from_every_store(tiny, tmp_path, monkeypatch):
-    source, archive = tiny.data["source"], tmp_path / "full.zip"
-    store, empty = Store(tmp_path / "store"), Store(tmp_path / "empty")
-    other = replace(TINY, seed=9)
-    store.put(TINY.name, source, tiny.to_document())
-    store.put(other.name, source, replace(tiny, run=other, weights=None).to_document())
-    store.pack({TINY.name}, archive)
-    monkeypatch.setattr(places, "records_folder", lambda: tmp_path)
-    assert packed(archive) == {tiny.run.name}
-    assert timeless(read_record(TINY.name, source, empty)) == timeless(tiny)
-    kept = read_record(TINY.name, source, empty, with_weights=True)
-    assert kept.weights.keys() == tiny.weights.keys()
-    assert empty.get(other.name, source) is None
-    fresh = Store(tmp_path / "empty", since=time.time())
-    assert fresh.get(TINY.name, source) is None
-
-
-def test_packing_again_keeps_what_the_store_no_longer_has(tiny, tmp_path):
-    archive = tmp_path / "full.zip"
-    Store(tmp_path / "one").put(TINY.name, "mnist", tiny.to_document())
-    Store(tmp_path / "one").pack({tiny.run.name}, archive)
-    before = archive.read_bytes()
-    Store(tmp_path / "two").pack({tiny.run.name}, archive)
-    assert archive.read_bytes() == before
-    Store(tmp_path / "two").pack(set(), archive)
-    assert packed(archive) == set()
-    assert packed(tmp_path / "no such file") == set()
-
-
-def test_store_that_cannot_be_written(tmp_path):
-    (tmp_path / "file").write_text("not a folder")
-    with pytest.raises(OSError, match="MNISTKIT_STORE"):
-        sweep([TINY], store=Store(tmp_path / "file" / "records"))
-
-
-def test_nan_stops_the_run():
-    run = replace(TINY, optimizer="sgd", lr=1e30, epochs=5)
-    record = train_run(run)
-    assert record.summary["status"] == "diverged"
-    assert record.summary["epochs_done"] < 5
-    assert Record.from_document(record.to_document()).summary["status"] == "diverged"
-
-
-def test_best_epoch_is_the_first_best_on_validation():
-    scores = [0.5, 0.9, 0.7, 0.9]
-    history = [{"epoch": i, "val_accuracy": s} for i, s in enumerate(scores, 1)]
-    assert best_epoch(history) == 2
-    assert best_epoch([{"epoch": 1}, {"epoch": 2}]) == 2
-
-
-def test_patience_and_best_weights(mnist):
-    run = replace(TINY, lr=0.01, epochs=60, patience=2, best_weights=True)
-    record = train_run(run, keep_weights=True)
-    best, done = record.summary["best_epoch"], record.summary["epochs_done"]
-    assert done == best + 2 < 60
-    scores = [row["val_accuracy"] for row in record.history]
-    assert record.summary["val_accuracy"] == max(scores) == scores[best - 1]
-    last = train_run(replace(run, epochs=done, patience=None, best_weights=False))
-    assert last.history[best - 1]["val_loss"] == record.summary["val_loss"]
-    assert not np.array_equal(last.p_true, record.p_true)
-
-
-def test_settings_reach_the_training():
-    base = train_run(replace(TINY, epochs=1))
-    changes = {
-        "augment": True,
-        "normalize": False,
-        "drop_last": True,
-        "clip_norm": 0.1,
-        "weight_decay": 0.1,
-        "dropout": 0.5,
-        "optimizer_options": {"betas": (0.5, 0.9)},
-        "schedule": "one_cycle",
-        "val_fraction": 0.5,
-    }
-    for name, value in changes.items():
-        changed = train_run(replace(TINY, epochs=1, **{name: value}))
-        assert changed.history[-1]["train_loss"] != base.history[-1]["train_loss"], name
-    dropped = train_run(replace(TINY, epochs=1, drop_last=True))
-    assert dropped.data["steps_per_epoch"] == 6
-    watched = train_run(replace(TINY, epochs=1, test_every_epoch=True))
-    assert watched.history[-1]["test_accuracy"] == base.summary["test_accuracy"]
-
-
-def test_tables(tiny):
-    other = train_run(replace(TINY, seed=1, optimizer_options={"betas": (0.9, 0.9)}))
-    by_run, by_epoch = run_table([tiny, other]), epoch_table([tiny, other])
-    assert list(by_run["seed"]) == [0, 1] and by_run["betas"][1] == (0.9, 0.9)
-    assert by_run["test_accuracy"][0] == tiny.summary["test_accuracy"]
-    assert list(by_epoch["epoch"]) == [1, 2, 1, 2]
-    assert by_epoch["val_loss"][1] == tiny.history[1]["val_loss"]
-    by_step = step_table([tiny, other])
-    assert list(by_step["step"]) == [7] * 4  # 400 images are 7 batches of 64
-    assert by_step["loss"][0] == pytest.approx(tiny.history[0]["train_loss"], abs=1e-6)
-    text = describe([tiny, other])
-    assert text.startswith("400 training, 200 validation, 200 test images")
-    assert "2 epochs" in text and "2 seeds" in text
-
-
-def _sweep_for_ever(store):
-    many = [replace(TINY, epochs=1, seed=seed) for seed in range(1000)]
-    sweep(many, store=Store(store))
-
-
-def test_killed_sweep_goes_on_where_it_stopped(tmp_path):
-    process = multiprocessing.get_context("spawn").Process(
-        target=_sweep_for_ever, args=(tmp_path,)
+def test_settings_are_all_fields_with_the_options_among_them():
+    run = Run(
+        seed=3,
+        model_options={"final_relu": False},
+        optimizer_options={"betas": (0.5, 0.9)},
+        schedule_options={"gamma": 0.5},
     )
-    process.start()
-    while not len(list(tmp_path.rglob("*.json"))) >= 3:
-        assert process.is_alive()
-        time.sleep(0.05)
-    process.kill()
-    process.join()
-    time.sleep(1)  # its workers end with it
-    written = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.json")}
-    time.sleep(1)
-    assert set(tmp_path.rglob("*.json")) == set(written)
-    source = next(iter(written)).parent.name
-    for path in written:
-        document = Store(tmp_path).get(path.stem, source)
-        assert Record.from_document(document).data["source"] == source
-    few = [replace(TINY, epochs=1, seed=seed) for seed in range(4)]
-    sweep(few, store=Store(tmp_path))
-    assert all(path.stat().st_mtime_ns == at for path, at in written.items())
+    settings = run.settings()
+    assert settings["seed"] == 3
+    assert settings["loss"] == "cross_entropy"
+    assert settings["final_relu"] is False
+    assert settings["gamma"] == 0.5
+    assert not [name for name in settings if name.endswith("_options")]
 
 
-def test_accuracy_floor():
-    """Two epochs over 4,000 images: 92 % is well below what LeNet reaches."""
-    record = train_run(Run(model="lenet", epochs=2, train_size=4000, eval_size=1000))
-    assert record.summary["test_accuracy"] > 0.92
+def test_settings_can_be_grouped_by():
+    """pandas groups by tuples and refuses lists."""
+    run = Run(optimizer_options={"betas": [0.5, 0.9]}, extra_tests=["one_by_one"])
+    assert run.settings()["betas"] == (0.5, 0.9)
+    assert run.settings()["extra_tests"] == ("one_by_one",)
+
+
+def test_settings_leave_the_run_as_it_is():
+    run = Run(optimizer_options={"betas": [0.5, 0.9]})
+    run.settings()
+    assert run == Run(optimizer_options={"betas": [0.5, 0.9]})
+
+
+def test_the_seed_gives_the_weights_of_the_network():
+    model, expected = Run(model="mlp", seed=3).build_model(), build_model("mlp", 3)
+    for name, value in expected.state_dict().items():
+        assert torch.equal(model.state_dict()[name], value), name
+
+
+def test_dropout_reaches_the_network():
+    model = Run(model="mlp", dropout=0.25).build_model()
+    layers = [layer for layer in model.modules() if isinstance(layer, nn.Dropout)]
+    assert [layer.p for layer in layers] == [0.25, 0.25]
+
+
+def test_model_options_reach_the_network():
+    run = Run(model="small_resnet", model_options={"final_relu": False})
+    assert isinstance(run.build_model()[3].relu, nn.Identity)
+
+
+# ---------------------------------------------------------------------------- records
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(tmp_path, since=0)
+
+
+def test_a_record_survives_the_file(store):
+    kept = record()
+    store.put(RUN.name, "mnist", kept.to_document())
+    read = read_record(RUN.name, "mnist", store)
+    assert read.run == RUN
+    assert read.to_document() == kept.to_document()
+
+
+@pytest.mark.parametrize("name", ["predictions", "confidence", "p_true"])
+def test_the_arrays_survive_the_file(store, name):
+    kept = record()
+    store.put(RUN.name, "mnist", kept.to_document())
+    read = getattr(read_record(RUN.name, "mnist", store), name)
+    assert read.dtype == getattr(kept, name).dtype
+    np.testing.assert_array_equal(read, getattr(kept, name))
+
+
+def test_a_loss_that_is_no_number_survives_the_file(store):
+    kept = record(history=[{"epoch": 1, "train_loss": math.nan, "window_losses": []}])
+    store.put(RUN.name, "mnist", kept.to_document())
+    read = read_record(RUN.name, "mnist", store)
+    assert math.isnan(read.history[0]["train_loss"])
+
+
+def test_a_run_with_extra_tests_survives_the_file(store):
+    run = replace(RUN, loss="softmax_twice", extra_tests=["one_by_one"])
+    store.put(run.name, "mnist", record(run=run).to_document())
+    assert read_record(run.name, "mnist", store).run == run
+
+
+def test_weights_make_the_network(store):
+    model = RUN.build_model()
+    with torch.no_grad():
+        model[1].weight += 1
+    kept = record(weights=model.state_dict())
+    store.put(RUN.name, "mnist", kept.to_document())
+    loaded = read_record(RUN.name, "mnist", store, with_weights=True).load_model()
+    assert not loaded.training
+    for name, value in model.state_dict().items():
+        assert torch.equal(loaded.state_dict()[name], value), name
+
+
+def test_a_record_without_weights_makes_no_network():
+    with pytest.raises(ValueError, match="has no weights"):
+        record().load_model()
+
+
+def test_labels_are_those_of_the_tested_images(mnist):
+    kept = record(run=replace(RUN, eval_size=100))
+    index = kept.test_index(mnist)
+    assert len(index) == 100
+    np.testing.assert_array_equal(kept.labels(mnist), mnist.test_labels[index])
+
+
+def test_an_unknown_record_is_none(store):
+    assert read_record(RUN.name, "mnist", store) is None
+
+
+def assert_set_aside(store, document):
+    """Reading warns of the document, finds no record and keeps the file for a look."""
+    path = store.put(RUN.name, "mnist", document)
+    content = path.read_bytes()
+    with pytest.warns(UserWarning, match=f"{RUN.name}.damaged"):
+        assert read_record(RUN.name, "mnist", store) is None
+    assert not path.exists()
+    assert path.with_suffix(".damaged").read_bytes() == content
+
+
+@pytest.mark.parametrize("entry", record().to_document())
+def test_a_record_that_lacks_an_entry_is_set_aside(store, entry):
+    document = record().to_document()
+    del document[entry]
+    assert_set_aside(store, document)
+
+
+@pytest.mark.parametrize(
+    ("entry", "value"),
+    [
+        ("test_predictions", "?"),  # no base64
+        ("test_predictions", record().to_document()["test_predictions"][:8]),
+        ("run", {"color": "red"}),  # no field of Run
+        ("run", {"model": "lenett"}),
+        ("run", {"seed": 99}),  # another run than its name says
+        ("comment", "mine"),  # no field of Record
+    ],
+)
+def test_a_record_with_an_altered_entry_is_set_aside(store, entry, value):
+    assert_set_aside(store, record().to_document() | {entry: value})
+
+
+def test_the_warning_says_what_is_wrong(store):
+    other = replace(RUN, seed=99)
+    store.put(RUN.name, "mnist", record(run=other).to_document())
+    with pytest.warns(UserWarning, match=f"it holds run {other.name}"):
+        read_record(RUN.name, "mnist", store)
+
+
+def test_a_damaged_record_can_be_written_anew(store):
+    store.put(RUN.name, "mnist", {"run": {}})
+    with pytest.warns(UserWarning, match="damaged"):
+        read_record(RUN.name, "mnist", store)
+    store.put(RUN.name, "mnist", record().to_document())
+    assert read_record(RUN.name, "mnist", store).run == RUN

@@ -1,5 +1,6 @@
-"""The loop, the optimizers and the schedules against rules written by hand."""
+"""The loop, the optimizers, the schedules and the tests, by rules written by hand."""
 
+import copy
 import math
 
 import pytest
@@ -7,9 +8,19 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from mnistkit.data import Batches
+from mnistkit.data import Batches, normalize
 from mnistkit.models import build_model
-from mnistkit.train import OPTIMIZERS, SCHEDULES, evaluate, fit, predict
+from mnistkit.train import (
+    EXTRA_TESTS,
+    LOSSES,
+    OPTIMIZERS,
+    SCHEDULES,
+    evaluate,
+    fit,
+    predict,
+    score_one_by_one,
+    score_without_eval,
+)
 
 
 @pytest.fixture
@@ -65,6 +76,17 @@ def test_overfits_one_batch(few):
     assert evaluate(model, images, labels)["accuracy"] == 1.0
 
 
+def test_fit_minimises_the_loss_that_it_is_given(few):
+    """With minus the cross-entropy as its loss, the cross-entropy grows."""
+    model, batches = linear(), Batches(*few, 64)
+    before = evaluate(model, *few)["loss"]
+    (row,) = train(
+        model, batches, "sgd", 0.1, loss_fn=lambda *pair: -F.cross_entropy(*pair)
+    )
+    assert row["train_loss"] < 0
+    assert evaluate(model, *few)["loss"] > before
+
+
 def test_fit_stops_when_the_reader_stops(few):
     model = linear()
     optimizer = OPTIMIZERS["sgd"](model.parameters(), lr=0.1)
@@ -73,11 +95,25 @@ def test_fit_stops_when_the_reader_stops(few):
 
 
 def test_validation_changes_nothing(few):
+    """LeNet has batch norm: scored in the wrong mode, it would train differently."""
     with_scores, without = build_model("lenet"), build_model("lenet")
     a = train(with_scores, Batches(*few, 64), "adam", 0.01, epochs=2, validation=few)
     b = train(without, Batches(*few, 64), "adam", 0.01, epochs=2)
     assert [row["train_loss"] for row in a] == [row["train_loss"] for row in b]
-    assert a[-1]["val_accuracy"] == evaluate(with_scores, *few)["accuracy"]
+
+
+def test_validation_scores_are_those_of_evaluate(few):
+    model = linear()
+    (row,) = train(model, Batches(*few, 64), "sgd", 0.1, validation=few)
+    score = evaluate(model, *few)
+    assert (row["val_loss"], row["val_accuracy"]) == (score["loss"], score["accuracy"])
+
+
+def test_validation_images_are_scaled_as_the_training_images(few):
+    model = linear()
+    batches = Batches(*few, 64, mean=0.0, std=1.0)
+    (row,) = train(model, batches, "sgd", 0.1, validation=few)
+    assert row["val_loss"] == evaluate(model, *few, mean=0.0, std=1.0)["loss"]
 
 
 def test_clip_norm_bounds_the_step(few):
@@ -90,15 +126,28 @@ def test_clip_norm_bounds_the_step(few):
     assert length == pytest.approx(0.01, rel=1e-3)
 
 
-def test_predict_is_in_evaluation_mode_and_leaves_no_trace(few):
+def same_state(model, state) -> bool:
+    return all(torch.equal(v, state[name]) for name, v in model.state_dict().items())
+
+
+def test_predict_is_in_evaluation_mode(few):
+    """There an image's logits do not depend on the others of its batch."""
     model = build_model("small_resnet").train()
-    state = {name: value.clone() for name, value in model.state_dict().items()}
-    together = predict(model, few[0])
-    in_parts = predict(model, few[0], batch_size=7)
-    assert model.training and not together.requires_grad
+    together, in_parts = predict(model, few[0]), predict(model, few[0], batch_size=7)
     torch.testing.assert_close(together, in_parts, atol=1e-4, rtol=1e-4)
-    for name, value in model.state_dict().items():
-        assert torch.equal(value, state[name]), name
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_predict_leaves_the_model_as_it_was(few, training):
+    model = build_model("small_resnet").train(training)
+    state = copy.deepcopy(model.state_dict())
+    predict(model, few[0])
+    assert model.training == training
+    assert same_state(model, state)
+
+
+def test_predict_keeps_no_gradients(few):
+    assert not predict(linear(), few[0]).requires_grad
 
 
 def test_evaluate_counts(few):
@@ -113,6 +162,136 @@ def test_evaluate_counts(few):
     assert score["accuracy"] == pytest.approx(share)
     assert score["loss"] == pytest.approx(share * right + (1 - share) * wrong, rel=1e-5)
 
+
+# ------------------------------------------------------------------------- the losses
+
+
+def test_softmax_twice_by_hand():
+    """ln(sum of e^p) - p(label), with the probabilities p as if they were logits."""
+    logits = torch.randn(5, 10, generator=torch.Generator().manual_seed(0)).double()
+    labels = torch.tensor([3, 0, 9, 3, 7])
+    by_hand = 0.0
+    for row, label in zip(logits.tolist(), labels.tolist(), strict=True):
+        total = sum(math.exp(logit) for logit in row)
+        p = [math.exp(logit) / total for logit in row]
+        by_hand += math.log(sum(math.exp(value) for value in p)) - p[label]
+    loss = LOSSES["softmax_twice"](logits, labels)
+    assert loss.item() == pytest.approx(by_hand / 5)
+
+
+@pytest.mark.parametrize(
+    ("answer", "bound"), [(4, math.log(1 + 9 / math.e)), (5, math.log(math.e + 9))]
+)
+def test_softmax_twice_of_a_certain_answer_is_a_bound(answer, bound):
+    """A right answer costs ln(1 + 9/e) and a wrong one ln(e + 9)."""
+    logits = 1000.0 * F.one_hot(torch.tensor([answer]), 10)
+    loss = LOSSES["softmax_twice"](logits, torch.tensor([4]))
+    assert loss.item() == pytest.approx(bound)
+
+
+@pytest.mark.parametrize("scale", [0.0, 1.0, 10.0])
+def test_softmax_twice_stays_between_its_bounds(scale):
+    generator = torch.Generator().manual_seed(0)
+    logits = scale * torch.randn(500, 10, generator=generator).double()
+    for row, label in zip(logits.split(1), torch.arange(500) % 10, strict=True):
+        loss = LOSSES["softmax_twice"](row, label[None]).item()
+        assert math.log(1 + 9 / math.e) <= loss <= math.log(math.e + 9)
+
+
+def test_cross_entropy_is_torchs():
+    assert LOSSES["cross_entropy"] is F.cross_entropy
+
+
+# ---------------------------------------------------------------- the reports' tests
+
+
+@pytest.fixture
+def normed():
+    """Batch norm over the pixels, then a linear layer: [B, 1, 28, 28] -> [B, 10]."""
+    torch.manual_seed(5)  # weights with which each way to test gives another score
+    return nn.Sequential(nn.Flatten(), nn.BatchNorm1d(784), nn.Linear(784, 10))
+
+
+def statistics(images):
+    """Mean and variance of each pixel over a batch, as batch norm takes them."""
+    pixels = normalize(images).flatten(1)
+    return pixels.mean(0), pixels.var(0, correction=0)
+
+
+def hits(model, images, labels, mean, variance):
+    """How many images `normed` gets right with this mean and variance per pixel."""
+    pixels = normalize(images).flatten(1)
+    logits = model[2]((pixels - mean) / (variance + model[1].eps).sqrt())
+    return (logits.argmax(1) == labels).sum().item()
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", ["shuffled", "sorted"])
+def test_without_eval_each_batch_is_normalised_by_itself(few, normed, name):
+    """Batches of 64: as the images come, or with all images of a digit together."""
+    images, labels = few
+    score = score_without_eval(normed, images, labels)[name]
+    order = labels.argsort() if name == "sorted" else torch.arange(256)
+    right = 0
+    for batch in order.split(64):
+        mean, variance = statistics(images[batch])
+        right += hits(normed, images[batch], labels[batch], mean, variance)
+    assert score == right / 256
+
+
+@torch.no_grad()
+def test_without_eval_the_running_averages_have_moved_afterwards(few, normed):
+    """Each batch replaces a tenth of them, with the unbiased variance."""
+    images, labels = few
+    mean, variance = torch.zeros(784), torch.ones(784)
+    for batch in images.split(64):
+        batch_mean, batch_variance = statistics(batch)
+        mean = 0.9 * mean + 0.1 * batch_mean
+        variance = 0.9 * variance + 0.1 * batch_variance * 64 / 63
+    score = score_without_eval(normed, images, labels)["afterwards"]
+    assert score == hits(normed, images, labels, mean, variance) / 256
+
+
+@torch.no_grad()
+def test_one_by_one_batch_norm_normalises_each_image_by_itself(few):
+    """In training mode a batch of one makes batch norm an instance norm."""
+    images, labels = few[0][:50], few[1][:50]
+    torch.manual_seed(0)
+    first, last = nn.Conv2d(1, 4, 5), nn.Linear(4 * 24 * 24, 10)
+    model = nn.Sequential(first, nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), last)
+    maps = F.instance_norm(first(normalize(images)), eps=model[1].eps)
+    logits = last(maps.relu().flatten(1))
+    p_label = logits.softmax(1)[torch.arange(50), labels]
+    score = score_one_by_one(model, images, labels)
+    assert score["argmax"] == (logits.argmax(1) == labels).sum().item() / 50
+    assert score["drawn"] == pytest.approx(p_label.mean().item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("name", EXTRA_TESTS)
+def test_the_reports_tests_leave_the_model_unchanged(few, name, training):
+    model = build_model("four_conv").train(training)
+    state = copy.deepcopy(model.state_dict())
+    EXTRA_TESTS[name](model, few[0][:20], few[1][:20])
+    assert model.training == training
+    assert same_state(model, state)
+
+
+@pytest.mark.parametrize("name", EXTRA_TESTS)
+def test_the_reports_tests_scale_images_as_they_are_told(name):
+    """Black images are 0 with this scaling and would be -0.42 with MNIST's."""
+
+    class IsItBelowZero(nn.Module):
+        def forward(self, images):
+            below = (images.mean((1, 2, 3)) < 0).long()
+            return 9.0 * F.one_hot(below, 10)
+
+    images, labels = torch.zeros(4, 28, 28, dtype=torch.uint8), torch.zeros(4).long()
+    scores = EXTRA_TESTS[name](IsItBelowZero(), images, labels, mean=0.0, std=1.0)
+    assert min(scores.values()) > 0.99
+
+
+# --------------------------------------------------------------------- the optimizers
 
 GRADIENTS = [1.0, -0.5, 0.25, 2.0]
 
@@ -144,8 +323,10 @@ def test_sgdm_rule(momentum):
         w -= 0.1 * v
         expected.append(w)
     assert path("sgdm", 0.1, momentum=momentum) == pytest.approx(expected)
-    if momentum == 0.9:
-        assert path("sgdm", 0.1) == pytest.approx(expected)
+
+
+def test_the_momentum_of_sgdm_is_nine_tenths():
+    assert path("sgdm", 0.1) == path("sgdm", 0.1, momentum=0.9)
 
 
 def test_adagrad_rule():
@@ -183,6 +364,9 @@ def test_nadam_rule():
     assert path("nadam", 0.1) == pytest.approx(expected)
 
 
+# ---------------------------------------------------------------------- the schedules
+
+
 def rates(name, steps_per_epoch=10, epochs=4, **options):
     optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
     schedule = SCHEDULES[name](optimizer, steps_per_epoch, epochs, **options)
@@ -200,17 +384,22 @@ def test_constant_schedule():
 
 def test_step_schedule():
     assert rates("step") == pytest.approx([1.0] * 20 + [0.9] * 20)
-    assert rates("step", 1, 64)[63] == pytest.approx(0.9**31)  # R3-28
+
+
+def test_step_schedule_over_the_epochs_of_a_report():  # R3-28
+    assert rates("step", 1, 64)[63] == pytest.approx(0.9**31)
 
 
 def test_warmup_cosine_schedule():
     used = rates("warmup_cosine")
     assert used[:4] == pytest.approx([0.25, 0.5, 0.75, 1.0])
     assert used[4:] == sorted(used[4:], reverse=True)
-    assert used[22] == pytest.approx(0.5) and 0 < used[-1] < 0.01
+    assert used[22] == pytest.approx(0.5)
+    assert 0 < used[-1] < 0.01
 
 
 def test_one_cycle_schedule():
     used = rates("one_cycle")
     assert max(used) == pytest.approx(1.0, abs=1e-3)
-    assert used[0] == pytest.approx(1 / 25) and used[-1] < 0.01
+    assert used[0] == pytest.approx(1 / 25)
+    assert used[-1] < 0.01

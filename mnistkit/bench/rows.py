@@ -1,27 +1,9 @@
 """python -m mnistkit bench: how fast the course is, measured side by side.
 
-Each row compares two ways to do the same work, alternating in one process, at least
-five pairs. A ratio above 1 says that ours is faster. Absolute times depend on the
-machine and on what else it does; ratios hardly do.
-
-What was tried, and what it brought (once, on two cores of an AMD EPYC with AVX2):
-
-    images resident as uint8       0.03 instead of 10.9 ms per batch of 64 (DataLoader)
-    1,024 images indexed at once   0.03 instead of 0.10 ms per batch
-    channels_last                  lenet x1.1, small_resnet x1.5
-    fused SGD                      lenet x1.0; vgg11's update x1.4, its step x1.02
-    fused Adam                     x1.8 with 5 million parameters; lenet x1.0
-    one process per core           x1.8 over all threads in one process
-    LeNets trained in one step     x2.1 more, for 300 lines of which `fit` shows
-                                   nothing: dropped
-    freed memory kept              `fit` nothing
-    first layer not trained        its weights' gradient runs at 6 of 88 GFLOPS
-    three chapters at a time       no gain over two on two cores
-    figures drawn 3 times, not 6   a third of the time of saving them
-
-What bounds them: lenet spends a quarter of its step in batch norm over 6 channels, too
-few for a vector register; the larger networks, in convolutions at 60 to 90 % of the
-peak of matrix products.
+Each row compares two ways to do the same work, which take turns in one process, at
+least five times each. A ratio above 1 says that ours is faster. Absolute times depend
+on the machine and on what else it does; ratios hardly do. NOTES.md in this folder says
+what was tried to make the course fast, and what each attempt brought.
 """
 
 import itertools
@@ -29,19 +11,23 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import joblib
 import pandas as pd
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
+from torch.optim import Optimizer
 from torch.utils.flop_counter import FlopCounterMode
 
 from mnistkit.bench.reports import reports
 from mnistkit.bench.speedrun import train_fast
 from mnistkit.bench.textbook import (
-    fresh,
+    model_and_optimizer,
     textbook_epoch,
     torchvision_dataset,
     train_recipe,
@@ -54,6 +40,8 @@ from mnistkit.storage.files import MNIST
 from mnistkit.sweeps import process_pool, select_data, train_run
 from mnistkit.train import evaluate, fit
 
+Row = dict[str, Any]  # row, other, ours_s, other_s, ratio, low, high, pairs, note
+
 LOADING = "import mnistkit.bench.speedrun; mnistkit.load_mnist()"
 IMAGES = {"lenet": 3200, "small_resnet": 3200, "four_conv": 640}  # per repetition
 
@@ -61,7 +49,8 @@ IMAGES = {"lenet": 3200, "small_resnet": 3200, "four_conv": 640}  # per repetiti
 def run_bench() -> int:
     """Measure all rows, print them and write reports/benchmark.csv; exit status 0."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    mnist, rows = load_mnist(device=device), []
+    mnist = load_mnist(device=device)
+    rows: list[Row] = []
     torch.set_num_threads(1)
     for measure in (epochs, overhead, to_99_percent, sweeps, large_networks, reports):
         for row in measure(mnist):
@@ -73,39 +62,36 @@ def run_bench() -> int:
     return 0
 
 
-def epochs(mnist: MNIST):
+def epochs(mnist: MNIST) -> Iterator[Row]:
     """`fit` against the loop of the tutorials, on the same images in the same order."""
     with tempfile.TemporaryDirectory() as folder:
         dataset = torchvision_dataset(mnist, Path(folder))
         for name, size in IMAGES.items():
-            row = compare(
-                lambda name=name, size=size: fit_epoch(mnist, name, size),
-                lambda name=name, size=size: textbook_epoch(dataset, name, size, mnist),
-            )
-            gap = fit_epoch(mnist, name, size) - textbook_epoch(
-                dataset, name, size, mnist
-            )
-            note = f"batch 64, {size:,} images; mean losses differ by {abs(gap):.0e}"
+            ours = partial(fit_epoch, mnist, name, size)
+            textbook = partial(textbook_epoch, dataset, name, size, mnist)
+            row = compare(ours, textbook)
+            gap = abs(ours() - textbook())
+            note = f"batch 64, {size:,} images; mean losses differ by {gap:.0e}"
             names = {"row": f"epoch of {name}", "other": "textbook loop"}
             yield names | row | {"note": note}
 
 
 def fit_epoch(mnist: MNIST, name: str, size: int) -> float:
-    """One epoch of `fit` on the first `size` images; the mean loss."""
-    network, optimizer = fresh(name, mnist.train_images.device)
+    """The mean loss of one epoch of `fit` on the first `size` training images."""
+    network, optimizer = model_and_optimizer(name, mnist.train_images.device)
     batches = Batches(mnist.train_images[:size], mnist.train_labels[:size], 64)
     [row] = fit(network, batches, optimizer, epochs=1)
     return row["train_loss"]
 
 
-def overhead(mnist: MNIST, size: int = 6400):
+def overhead(mnist: MNIST, size: int = 6400) -> Iterator[Row]:
     """`fit` against a bare loop over images that were normalised beforehand."""
     images = normalize(mnist.train_images[:size])
     images = images.contiguous(memory_format=torch.channels_last)
     labels = mnist.train_labels[:size]
 
-    def bare():
-        network, optimizer = fresh("lenet", images.device)
+    def bare() -> None:
+        network, optimizer = model_and_optimizer("lenet", images.device)
         network.train()
         for index in torch.randperm(size).to(images.device).split(64):
             loss = F.cross_entropy(network(images[index]), labels[index])
@@ -118,45 +104,47 @@ def overhead(mnist: MNIST, size: int = 6400):
     yield {"row": "fit, lenet", "other": "bare loop"} | row | {"note": note}
 
 
-def to_99_percent(mnist: MNIST, seeds: int = 10):
+def to_99_percent(mnist: MNIST, seeds: int = 10) -> Iterator[Row]:
     """Training time of `speedrun` against a well-known recipe; accuracy over seeds."""
     images, labels = mnist.train_images, mnist.train_labels
-    models = {"ours": [], "recipe": []}
+    trained: dict[str, list[nn.Module]] = {"ours": [], "recipe": []}
     seed = itertools.count()
 
-    def ours():
-        models["ours"].append(train_fast(images, labels, next(seed)))
+    def ours() -> None:
+        trained["ours"].append(train_fast(images, labels, next(seed)))
 
-    def recipe():
-        models["recipe"].append(train_recipe(images, labels, next(seed)))
+    def recipe() -> None:
+        trained["recipe"].append(train_recipe(images, labels, next(seed)))
 
-    (
-        train_fast(images[:5000], labels[:5000]),
-        train_recipe(images[:5000], labels[:5000], 0),
-    )
+    # A warm-up on few images: what it trains must not count as a result.
+    train_fast(images[:5000], labels[:5000])
+    train_recipe(images[:5000], labels[:5000], 0)
     row = compare(ours, recipe, warm_up=False)
-    while len(models["ours"]) < seeds:
+    while len(trained["ours"]) < seeds:
         ours()
-    note = "; ".join(
-        f"{name}: test accuracy {statistics.mean(scores):.2%} "
-        f"({min(scores):.2%} to {max(scores):.2%}), n = {len(scores)}"
-        for name, scores in (
-            (name, [_accuracy(model, mnist) for model in found])
-            for name, found in models.items()
-        )
-    )
+    notes = [
+        f"{name}: test accuracy {accuracies(models, mnist)}"
+        for name, models in trained.items()
+    ]
     loading = seconds_of(
         lambda: subprocess.run([sys.executable, "-c", LOADING], check=True)
     )
-    note += f"; start-up and loading, not counted: {loading:.1f} s"
-    yield {"row": "speedrun", "other": "one-epoch recipe"} | row | {"note": note}
+    notes.append(f"start-up and loading, not counted: {loading:.1f} s")
+    names = {"row": "speedrun", "other": "one-epoch recipe"}
+    yield names | row | {"note": "; ".join(notes)}
 
 
-def _accuracy(model: nn.Module, mnist: MNIST) -> float:
-    return evaluate(model, mnist.test_images, mnist.test_labels)["accuracy"]
+def accuracies(models: list[nn.Module], mnist: MNIST) -> str:
+    """Test accuracy of the models in words: mean, range and number."""
+    scores = [
+        evaluate(model, mnist.test_images, mnist.test_labels)["accuracy"]
+        for model in models
+    ]
+    mean, low, high = statistics.mean(scores), min(scores), max(scores)
+    return f"{mean:.2%} ({low:.2%} to {high:.2%}), n = {len(scores)}"
 
 
-def sweeps(mnist: MNIST, size: int = 1920):
+def sweeps(mnist: MNIST, size: int = 1920) -> Iterator[Row]:
     """16 runs of lenet: one process per core, against one after another."""
     settings = itertools.product((0.001, 0.003), (0.0, 0.25), range(4))
     runs = [
@@ -174,7 +162,7 @@ def sweeps(mnist: MNIST, size: int = 1920):
     ]
     cores = joblib.cpu_count()
 
-    def one_by_one():
+    def one_by_one() -> None:
         torch.set_num_threads(cores)
         for run in runs:
             batches, *_ = select_data(run, mnist)
@@ -198,28 +186,17 @@ def sweeps(mnist: MNIST, size: int = 1920):
     yield names | row | {"note": note}
 
 
-def large_networks(mnist: MNIST):
-    """Steps of 32 images, against matrix products of as many operations."""
+def large_networks(mnist: MNIST) -> Iterator[Row]:
+    """Training steps of 32 images, against matrix products of as many operations."""
     images, labels = normalize(mnist.train_images[:32]), mnist.train_labels[:32]
     matrix = torch.randn(1024, 1024, device=images.device)
     for name in ("resnet18", "wrn16_4", "vgg11"):
-        network, optimizer = fresh(name, images.device)
-
-        def step(network=network, optimizer=optimizer):
-            loss = F.cross_entropy(network(images), labels)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-
+        network, optimizer = model_and_optimizer(name, images.device)
+        step = partial(training_step, network, optimizer, images, labels)
         with FlopCounterMode(display=False) as counter:
             step()
         products = max(1, round(counter.get_total_flops() / (2 * 1024**3)))
-
-        def multiply(products=products):
-            for _ in range(products):
-                matrix @ matrix
-
-        row = compare(step, multiply)
+        row = compare(step, partial(multiply, matrix, products))
         note = (
             f"{row['ratio']:.0%} of the peak of matrix products; "
             f"{1875 * row['ours_s']:,.0f} s for 1,875 steps of 32, an epoch"
@@ -228,8 +205,22 @@ def large_networks(mnist: MNIST):
         yield names | row | {"note": note}
 
 
-def describe(row: dict) -> str:
-    """A row on one line."""
+def training_step(
+    network: nn.Module, optimizer: Optimizer, images: Tensor, labels: Tensor
+) -> None:
+    loss = F.cross_entropy(network(images), labels)
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+
+
+def multiply(matrix: Tensor, times: int) -> None:
+    for _ in range(times):
+        matrix @ matrix
+
+
+def describe(row: Row) -> str:
+    """A row on one line, for the terminal."""
     text = f"{row['row']:24} {row['ours_s']:8.3f} s"
     if "other" in row:
         text += (

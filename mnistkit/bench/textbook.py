@@ -4,8 +4,9 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from torch import nn
-from torch.utils.data import DataLoader, Subset
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.utils.data import DataLoader, Dataset, Subset
 
 from mnistkit.data import MEAN, STD, Batches
 from mnistkit.models import build_model, conv, head
@@ -13,12 +14,15 @@ from mnistkit.storage.files import FILES, MNIST
 from mnistkit.train import fit, one_cycle, sgdm
 
 
-def textbook_epoch(dataset, name: str, size: int, mnist: MNIST) -> float:
-    """The same epoch as tutorials write it; the mean loss."""
+def textbook_epoch(dataset: Dataset, name: str, size: int, mnist: MNIST) -> float:
+    """The mean loss of one epoch in a tutorial's loop, on the first `size` images.
+
+    Images, their order, network `name` and optimizer are those of `rows.fit_epoch`.
+    """
     device = mnist.train_images.device
-    network, optimizer = fresh(name, device)
+    network, optimizer = model_and_optimizer(name, device)
     network.to(memory_format=torch.contiguous_format)
-    order = torch.randperm(size, generator=torch.Generator().manual_seed(0))
+    order = torch.randperm(size, generator=torch.Generator().manual_seed(0)).tolist()
     loader = DataLoader(Subset(dataset, range(size)), batch_size=64, sampler=order)
     network.train()
     total = 0.0
@@ -32,10 +36,13 @@ def textbook_epoch(dataset, name: str, size: int, mnist: MNIST) -> float:
     return total / len(loader)
 
 
-def torchvision_dataset(mnist: MNIST, folder: Path):
-    """torchvision's MNIST (training images) with ToTensor and Normalize."""
+def torchvision_dataset(mnist: MNIST, folder: Path) -> Dataset:
+    """torchvision's MNIST (training images) with ToTensor and Normalize.
+
+    Writes the idx files that torchvision reads to MNIST/raw in `folder`.
+    """
     from torchvision import transforms
-    from torchvision.datasets import MNIST as Dataset
+    from torchvision.datasets import MNIST as TorchvisionMNIST
 
     raw = folder / "MNIST" / "raw"
     raw.mkdir(parents=True)
@@ -45,25 +52,27 @@ def torchvision_dataset(mnist: MNIST, folder: Path):
         header = bytes([0, 0, 8, array.ndim]) + sizes
         (raw / file).write_bytes(header + array.tobytes())
     steps = [transforms.ToTensor(), transforms.Normalize((MEAN,), (STD,))]
-    return Dataset(folder, transform=transforms.Compose(steps))
+    return TorchvisionMNIST(folder, transform=transforms.Compose(steps))
 
 
-def train_recipe(images, labels, seed: int) -> nn.Module:
-    """One epoch of a plain network with Adam and one cycle, batch 256."""
+def train_recipe(images: Tensor, labels: Tensor, seed: int) -> nn.Module:
+    """Train a plain network one epoch with Adam, one cycle and batches of 256.
+
+    Takes uint8 images [N, 28, 28] and labels [N]; the network is left in training mode.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         layers = [*conv(1, 24, 5, pool=True), *conv(24, 32, 3, pool=True)]
         model = nn.Sequential(*layers, *head(800, 256, 10))
-    model.to(images.device, memory_format=torch.channels_last)
+    model.to(images.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     batches = Batches(images, labels, 256, seed=seed)
     adam = torch.optim.Adam(model.parameters(), lr=0.01, betas=(0.7, 0.9))
     list(fit(model, batches, adam, one_cycle(adam, len(batches), 1), epochs=1))
     return model
 
 
-def fresh(name: str, device):
+def model_and_optimizer(name: str, device: torch.device) -> tuple[nn.Module, Optimizer]:
     """A network of the zoo with the weights of seed 0, and SGD with momentum."""
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(0)
-        network = build_model(name).to(device, memory_format=torch.channels_last)
+    network = build_model(name, seed=0)
+    network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return network, sgdm(network.parameters(), lr=0.01)

@@ -1,11 +1,12 @@
-"""Chapter: what a notebook saves, each figure and table with its data and scale."""
+"""Chapter: what a notebook saves, each figure and table with its data and its scale."""
 
 import html
-import os
+import io
 import re
 import textwrap
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -20,8 +21,12 @@ from mnistkit.storage.files import MNIST
 from mnistkit.storage.store import write_atomically
 from mnistkit.sweeps import sweep
 
+# The file formats of a figure, and the metadata to leave out, so that equal figures
+# give equal bytes: the time of day, and the version of matplotlib.
+FORMATS: dict[str, dict[str, Any]] = {"svg": {"Date": None}, "png": {"Software": None}}
 
-def use_style():
+
+def use_style() -> None:
     """Apply style.mplstyle to all figures made from here on."""
     plt.style.use(Path(__file__).with_name("style.mplstyle"))
 
@@ -30,8 +35,11 @@ def use_style():
 class Chapter:
     """Saves the figures and tables of one notebook, each with its data and its scale.
 
-    `data` is the MNIST in use, or a sentence that names the data. Names of figures and
-    tables are lower case with underscores (ValueError otherwise, or unknown scale).
+    `name` is the name of the notebook and `scale` a key of SCALES; `data` is the MNIST
+    in use, or a sentence that names the data. `experiments` holds the names of the runs
+    of each experiment so far. What is saved gets a name of lower case letters, digits
+    and underscores. ValueError, when something is saved, for another name or an unknown
+    scale.
     """
 
     name: str
@@ -39,43 +47,45 @@ class Chapter:
     data: MNIST | str
     experiments: dict[str, list[str]] = field(default_factory=dict, compare=False)
 
-    def sweep(self, experiment: str, runs: list[Run], **options) -> list[Record]:
-        """The records of `runs`, an experiment of this chapter, by `sweep(runs)`.
+    def sweep(self, experiment: str, runs: list[Run], **options: Any) -> list[Record]:
+        """Return the records of `runs`, an experiment of this chapter.
 
-        The names of its runs go to <chapter>_runs.csv: from there chapter 07 and the
-        archive know which runs were made, and why. `options` are those of `sweep`.
+        `options` are those of `mnistkit.sweep`, which trains what has no record. The
+        names of the runs go to <chapter>_runs.csv, where chapter 07 and the archive
+        find out which runs were made, and why.
         """
         records = sweep(runs, **options)
         self.experiments[experiment] = [run.name for run in runs]
-        rows = [(key, run) for key, runs in self.experiments.items() for run in runs]
-        text = pd.DataFrame(rows, columns=["experiment", "run"]).to_csv(
-            index=False, lineterminator="\n"
-        )
-        write_atomically(self.path("reports", "runs", ".csv"), text.encode())
+        rows = [(key, run) for key, names in self.experiments.items() for run in names]
+        self._write_csv(pd.DataFrame(rows, columns=["experiment", "run"]), "runs")
         return records
 
-    def save_figure(self, fig: Figure, name: str, note: str = ""):
-        """Write <chapter>_<name>.svg and .png, a footer with data, scale, note below.
+    def save_figure(self, fig: Figure, name: str, note: str = "") -> None:
+        """Write <chapter>_<name>.svg and .png with a footer: data, scale and `note`.
 
-        The bytes are the same for the same figure. The footer stays on the figure, so
-        that the notebook shows it as well.
+        Equal figures give equal bytes. The footer stays on the figure, so that the
+        notebook shows it as well.
         """
         box = add_footer(fig, self.line(note))
-        for suffix, undated in ((".svg", {"Date": None}), (".png", {"Software": None})):
-            target = self.path("figures", name, suffix)
-            part = target.with_name(f".{target.name}.{os.getpid()}{suffix}")
+        for kind, metadata in FORMATS.items():
+            content = io.BytesIO()
             with rc_context({"svg.hashsalt": "mnistkit"}):
-                fig.savefig(part, bbox_inches=box, metadata=undated)
-            os.replace(part, target)
+                fig.savefig(content, format=kind, bbox_inches=box, metadata=metadata)
+            write_atomically(self.path("figures", name, f".{kind}"), content.getvalue())
 
     def save_table(
-        self, frame: pd.DataFrame, name: str, note="", formats: dict | None = None
-    ) -> "Table":
-        """Write <chapter>_<name>.csv, its last column `data` the line of the caption.
+        self,
+        frame: pd.DataFrame,
+        name: str,
+        note: str = "",
+        formats: dict[str, Any] | None = None,
+    ) -> Table:
+        """Write <chapter>_<name>.csv and return the table for display.
 
-        Returns the table for display. An index that is more than row numbers becomes
-        columns. `formats` maps columns to format strings or functions; other numbers
-        get four significant digits. ValueError for a format without its column.
+        The caption names data, scale and `note`; in the file it is the last column,
+        `data`. An index that is more than row numbers becomes columns. `formats` maps
+        columns to format strings or functions; the other columns are formatted by
+        `number_format`. ValueError for a format of a column that does not exist.
         """
         if not isinstance(frame.index, pd.RangeIndex):
             frame = frame.reset_index()
@@ -83,44 +93,54 @@ class Chapter:
             if column not in frame.columns:
                 raise ValueError(f"a format for {column!r}, which is no column")
         line = self.line(note)
-        text = frame.assign(data=line).to_csv(index=False, lineterminator="\n")
-        write_atomically(self.path("reports", name, ".csv"), text.encode())
+        self._write_csv(frame.assign(data=line), name)
         table = Table(frame, uuid=f"{self.name}_{name}", cell_ids=False)
-        chosen = {name: number_format(frame[name]) for name in frame.columns}
+        chosen = {column: number_format(frame[column]) for column in frame.columns}
         chosen |= formats or {}
         table.format(chosen, na_rep="–", escape="html").hide(axis="index")
         table.set_table_styles(
             {"selector": f".col{i}", "props": "text-align: left; word-break: keep-all"}
-            for i, name in enumerate(frame.columns)
-            if not pd.api.types.is_numeric_dtype(frame[name])
+            for i, column in enumerate(frame.columns)
+            if not pd.api.types.is_numeric_dtype(frame[column])
         )
         table.format_index(lambda title: str(title).replace("_", " "), axis=1)
         return table.set_caption(html.escape(line))
 
     def line(self, note: str = "") -> str:
+        """Return the line that every figure and table bears: data, scale and `note`."""
         data = self.data if isinstance(self.data, str) else self.data.describe()
         return " · ".join(filter(None, (data, f"{self.scale} scale", note)))
 
     def path(self, kind: str, name: str, suffix: str) -> Path:
+        """Return the file for `name` in the folder of this scale, which is created.
+
+        `kind` is "figures" or "reports". ValueError for an unknown scale and for a name
+        that is not lower case with underscores.
+        """
         if not re.fullmatch("[a-z0-9_]+", name):
             raise ValueError(f"name {name!r} is not lower case with underscores")
         target = folder(kind, self.scale)
         target.mkdir(parents=True, exist_ok=True)
         return target / f"{self.name}_{name}{suffix}"
 
+    def _write_csv(self, frame: pd.DataFrame, name: str) -> None:
+        text = frame.to_csv(index=False, lineterminator="\n")
+        write_atomically(self.path("reports", name, ".csv"), text.encode())
+
 
 def add_footer(fig: Figure, text: str) -> Bbox:
-    """One small grey line below all that is drawn, wrapped to the figure's width.
+    """Put one small grey line below all that is drawn, wrapped to the figure's width.
 
-    Returns the box around everything, in inches: `bbox_inches="tight"` would draw the
-    figure once more for each file.
+    An earlier footer is replaced. Returns the box around everything, in inches, for
+    `savefig(bbox_inches=...)`: with "tight" each file would draw the figure twice.
     """
     for old in [line for line in fig.texts if line.get_gid() == "footer"]:
         old.remove()
     # Lay the axes out once, then freeze: constrained layout would run for every file.
     fig.draw_without_rendering()
     fig.set_layout_engine("none")
-    box, (width, height) = fig.get_tightbbox(), fig.get_size_inches()
+    box = fig.get_tightbbox()
+    width, height = fig.get_size_inches()
     footer = fig.text(
         box.x0 / width,
         (box.y0 - 0.08) / height,
@@ -131,6 +151,7 @@ def add_footer(fig: Figure, text: str) -> Bbox:
         gid="footer",
         parse_math=False,
     )
+    # The footer is wrapped at the width of the drawing, or at 2 inches if that is more.
     excess = footer.get_window_extent().width / fig.dpi / max(box.width, 2.0)
     if excess > 1:
         footer.set_text(textwrap.fill(text, int(0.97 * len(text) / excess)))

@@ -1,13 +1,20 @@
 """Networks drawn as boxes and arrows."""
 
 import re
+from dataclasses import dataclass, field
+from typing import Any
 
+from matplotlib.axes import Axes
 from matplotlib.patches import FancyBboxPatch
 
 from mnistkit.plots import GREY
 
+# Lengths in the drawing are in columns and rows: a box with its arrow is one column.
+BOX_WIDTH, BOX_HEIGHT = 0.62, 0.54
+INCHES = 1.1  # of a column, and of a row
 ARROW = dict(arrowstyle="->", color=GREY, shrinkA=0, shrinkB=0)
-# These layers open a box, the others join the box before them.
+CENTRED: dict[str, Any] = dict(ha="center", va="center")
+# A layer whose name contains one of these words opens a box, filled with this colour.
 FILLS = {
     "conv": "#D6ECFA",
     "linear": "#D3EEE5",
@@ -28,59 +35,53 @@ NAMES = {
 }
 
 
-def draw_network(ax, layers):
-    """Boxes in the order of execution, from models.layer_table().
+@dataclass
+class Box:
+    """Layers that are drawn together, such as a convolution and its batch norm."""
 
-    Norms, activations, dropout and flattening share the box of the layer before them;
-    a box's output shape is on the arrow that leaves it (channels above, height x width
-    below), its number of parameters below it. The shortcut of a residual block is an
-    arc from its input to its addition, and names the layers on it; a block is not
-    broken over two rows. An axes alone in its figure makes the figure as high as the
-    rows of boxes need; otherwise give it 1.1 inches a row.
+    kind: str  # a key of FILLS, or "other"
+    names: list[str] = field(default_factory=list)
+    output: tuple[int, ...] = ()  # shape of the last layer's output for one image
+    parameters: int = 0
+    block_size: int = 1  # in the first box of a residual block: its boxes, "add" too
+    # The box "add" of a residual block has the index of the block's first box, and the
+    # layers on the shortcut: name and number of parameters.
+    block_start: int | None = None
+    shortcut: list[tuple[str, int]] = field(default_factory=list)
+
+
+def draw_network(ax: Axes, layers: list[dict[str, Any]]) -> Axes:
+    """Draw boxes in the order of execution, for the rows of models.layer_table().
+
+    Norms, activations, dropout and flattening share the box of the layer before them.
+    On the arrow that leaves a box is the shape of its output (channels above, height x
+    width below); below the box is its number of parameters. The shortcut of a residual
+    block is an arc from the block's input to its addition, with the names of the layers
+    on it; all boxes of a block are in one row. An axes alone in its figure makes the
+    figure as high as the rows of boxes need; otherwise give it 1.1 inches a row.
     """
+    figure, boxes = ax.get_figure(root=True), _join_layers(layers)
+    assert figure is not None
     ax.set_axis_off()
-    figure, boxes = ax.figure, _boxes(layers)
-    figure.draw_without_rendering()  # settles the layout: how wide is the axes?
-    columns = max(1, int(ax.bbox.width / figure.dpi / 1.1))
-    places = [(0, 0)]  # column, row
-    for box in boxes[1:]:
-        x, y = places[-1]
-        fits = x + box.get("span", 1) < columns
-        places.append((x + 1, y) if fits else (0, y + 1))
+    # Settle the layout first: it decides how wide the axes is.
+    figure.draw_without_rendering()
+    columns = max(1, int(ax.bbox.width / figure.dpi / INCHES))
+    places = _place(boxes, columns)
     rows = places[-1][1] + 1
     if len(figure.axes) == 1:
-        figure.set_figheight(1.1 * rows + 0.4)
-    for (x, y), after, box in zip(places, [*places[1:], None], boxes, strict=True):
-        edge = x + 0.62  # a box is 0.62 of a column wide, the arrow has the rest
-        fill = FILLS.get(box["kind"], "#EEEEEE")
-        shape = "round,pad=0,rounding_size=0.05"
-        ax.add_patch(
-            FancyBboxPatch(
-                (x, y - 0.27),
-                0.62,
-                0.54,
-                boxstyle=shape,
-                facecolor=fill,
-                edgecolor=GREY,
-            )
-        )
-        middle = dict(ha="center", va="center")
-        names = "\n".join(box["names"])
-        ax.text(x + 0.31, y, names, fontsize=7.5, linespacing=1.1, **middle)
-        if box["parameters"]:
-            count = f"{box['parameters']:,}"
-            ax.text(x + 0.31, y + 0.36, count, fontsize=7.5, color=GREY, **middle)
-        above, *below = box["output"]
-        ax.text(edge + 0.19, y - 0.1, f"{above:,}", fontsize=7, **middle)
-        ax.text(edge + 0.19, y + 0.1, "×".join(map(str, below)), fontsize=7, **middle)
-        if after and after[1] > y:  # on to the next row
+        figure.set_figheight(INCHES * rows + 0.4)
+    for box, (x, y), following in zip(boxes, places, [*places[1:], None], strict=True):
+        _draw_box(ax, box, x, y)
+        edge = x + BOX_WIDTH
+        if following and following[1] > y:  # a line leads on to the next row
             path = [(edge, y), (x + 1, y), (x + 1, y + 0.48), (-0.2, y + 0.48)]
             ax.plot(*zip(*path, (-0.2, y + 1), strict=True), color=GREY, lw=1, ls="-")
             ax.annotate("", (0, y + 1), (-0.2, y + 1), arrowprops=ARROW)
         else:
             ax.annotate("", (x + 1, y), (edge, y), arrowprops=ARROW)
-        if "start" in box:
-            _draw_shortcut(ax, places[box["start"]][0] - 0.06, x + 0.31, y, box["side"])
+        if box.block_start is not None:
+            start = places[box.block_start][0] - 0.06
+            _draw_shortcut(ax, start, x + BOX_WIDTH / 2, y, box.shortcut)
     ax.set(xlim=(-0.25, columns + 0.02), ylim=(rows - 0.5, -0.45))
     parameters = sum(row["parameters"] for row in layers)
     macs = sum(row["macs"] for row in layers) / 1e6
@@ -89,43 +90,73 @@ def draw_network(ax, layers):
     return ax
 
 
-def _boxes(layers):
-    """layer_table() rows joined into boxes: dicts names, kind, output, parameters.
-
-    Layers on a shortcut have no box: the box where a residual block adds has `start`,
-    the index of the block's first box, and `side`, the (name, parameters) between. The
-    block's first box has `span`, their number.
-    """
-    boxes = [dict(names=["input"], kind="input", output=(1, 28, 28), parameters=0)]
-    starts, sides = {}, {}  # by the name of the block
+def _join_layers(layers: list[dict[str, Any]]) -> list[Box]:
+    """Return the boxes for the rows of layer_table(); a shortcut's layers have none."""
+    boxes = [Box("input", ["input"], (1, 28, 28))]
+    starts: dict[str, int] = {}  # the first box of each block, by the block's name
+    shortcuts: dict[str, list[tuple[str, int]]] = {}  # likewise
     for layer in layers:
         kind = layer["kind"].removesuffix("2d")
         name = NAMES.get(kind, kind)
         block = re.split("body|shortcut|add", layer["layer"])[0]  # "3." of "3.body.0"
         if "shortcut" in layer["layer"]:
-            sides.setdefault(block, []).append((name, layer["parameters"]))
+            shortcuts.setdefault(block, []).append((name, layer["parameters"]))
             continue
-        main = next((key for key in FILLS if key in name), None)
-        if main or boxes[-1]["kind"] == "input":
-            boxes.append(dict(names=[], kind=main or "other", parameters=0))
+        opens = next((word for word in FILLS if word in name), None)
+        if opens or boxes[-1].kind == "input":
+            boxes.append(Box(opens or "other"))
         box, last = boxes[-1], len(boxes) - 1
-        box["names"].append(name)
-        box["output"] = tuple(layer["output"])
-        box["parameters"] += layer["parameters"]
+        box.names.append(name)
+        box.output = tuple(layer["output"])
+        box.parameters += layer["parameters"]
         start = starts.setdefault(block, last)
-        if main == "add":
-            box |= dict(start=start, side=sides.get(block, []))
-            boxes[start]["span"] = last + 1 - start
+        if opens == "add":
+            box.block_start, box.shortcut = start, shortcuts.get(block, [])
+            boxes[start].block_size = last + 1 - start
     return boxes
 
 
-def _draw_shortcut(ax, start, end, y, layers):
-    """An arc over the boxes of a residual block; its layers' names and parameters."""
+def _place(boxes: list[Box], columns: int) -> list[tuple[int, int]]:
+    """Return column and row of each box, with no residual block in two rows."""
+    places = [(0, 0)]
+    for box in boxes[1:]:
+        column, row = places[-1]
+        fits = column + box.block_size < columns
+        places.append((column + 1, row) if fits else (0, row + 1))
+    return places
+
+
+def _draw_box(ax: Axes, box: Box, x: float, y: float) -> None:
+    """Draw a box with its left edge at x, and its numbers. Text is in points."""
+    shape = FancyBboxPatch(
+        (x, y - BOX_HEIGHT / 2),
+        BOX_WIDTH,
+        BOX_HEIGHT,
+        boxstyle="round,pad=0,rounding_size=0.05",
+        facecolor=FILLS.get(box.kind, "#EEEEEE"),
+        edgecolor=GREY,
+    )
+    ax.add_patch(shape)
+    middle, arrow = x + BOX_WIDTH / 2, x + BOX_WIDTH + 0.19
+    names = "\n".join(box.names)
+    ax.text(middle, y, names, fontsize=7.5, linespacing=1.1, **CENTRED)
+    if box.parameters:
+        count = f"{box.parameters:,}"
+        ax.text(middle, y + 0.36, count, fontsize=7.5, color=GREY, **CENTRED)
+    channels, *size = box.output
+    ax.text(arrow, y - 0.1, f"{channels:,}", fontsize=7, **CENTRED)
+    ax.text(arrow, y + 0.1, "×".join(map(str, size)), fontsize=7, **CENTRED)
+
+
+def _draw_shortcut(
+    ax: Axes, start: float, end: float, y: float, layers: list[tuple[str, int]]
+) -> None:
+    """Draw an arc over the boxes of a residual block, and name the layers on it."""
     top, middle = y - 0.4, (start + end) / 2
     ax.plot((start, start, end), (y, top, top), color=GREY, lw=1, ls="-")
-    ax.annotate("", (end, y - 0.27), (end, top), arrowprops=ARROW)
-    if layers:  # models.Residual: the convolution on a shortcut is 1x1
+    ax.annotate("", (end, y - BOX_HEIGHT / 2), (end, top), arrowprops=ARROW)
+    if layers:  # In models.Residual the convolution on a shortcut is 1x1.
         names, counts = zip(*layers, strict=True)
-        place = dict(fontsize=7, va="center", backgroundcolor="white")
+        place: dict[str, Any] = dict(fontsize=7, va="center", backgroundcolor="white")
         ax.text(middle + 0.1, top, "1×1 " + ", ".join(names), ha="right", **place)
         ax.text(middle + 0.2, top, f"{sum(counts):,}", color=GREY, **place)

@@ -1,96 +1,94 @@
-"""papermill executes the chapters; what they found is published as one page."""
+"""Execute the chapters and publish what they found: python -m mnistkit report.
+
+Every chapter is executed by a process of its own (one_chapter.py) in a temporary
+folder. reports/ receives a copy when it is complete, or as <chapter>.failed.ipynb.
+"""
 
 import contextlib
 import json
-import os
+import signal
 import sys
 import tempfile
-import threading
 import time
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
-import torch
+import papermill
 from tqdm import tqdm
 
 from mnistkit.data import load_mnist
 from mnistkit.report import scales
+from mnistkit.report.copies import keep_copy, update_notebook
 from mnistkit.report.experiments import read_run_lists
+from mnistkit.report.one_chapter import ChapterProcess
 from mnistkit.report.publish import build_index
-from mnistkit.runs import environment
 from mnistkit.storage import places
-from mnistkit.storage.store import Store, write_atomically
-
-WIDGET = "application/vnd.jupyter.widget-view+json"
+from mnistkit.storage.files import MNIST
+from mnistkit.storage.store import Store
 
 
 def run_report(
-    scale: str = "quick",
-    only: tuple[str, ...] = (),
+    scale: str | None = None,
+    only: Sequence[str] = (),
     jobs: int = 2,
     fresh: bool = False,
     update_notebooks: bool = False,
 ) -> int:
     """Execute the chapters, `jobs` at a time, and publish reports/[scale/]index.html.
 
-    Returns 0, 1 if a chapter failed (its partial copy is kept as <chapter>.failed.ipynb
-    and the others go on), or 130 when interrupted. `only` holds numbers or names of
-    chapters; `fresh` trains again what the store has; `update_notebooks` (quick only)
-    puts the outputs into notebooks/. ValueError, before anything is executed, for an
-    unknown chapter or scale, and for parameters that a notebook does not have.
-    """
-    import psutil
+    Without a `scale` the data decide, see `default_scale`. `only` holds numbers or
+    names of chapters; `fresh` trains again what the store has; `update_notebooks` (full
+    scale only) puts the outputs into notebooks/.
 
-    out = scales.folder("reports", scale)
+    Returns the exit status: 0; 1 if a chapter failed (<chapter>.failed.ipynb is kept,
+    and the others go on); 128 plus the number of the signal that interrupted the
+    report. ValueError, before any chapter is executed, for an unknown chapter or scale
+    and for a parameter that a notebook does not declare.
+    """
     if jobs < 1:
         raise ValueError(f"jobs must be at least 1, got {jobs}")
+    names = choose(only)
+    if scale is None:
+        scale, reason = default_scale(load_mnist())
+        print(f"{scale} scale: {reason}")
+    out = scales.folder("reports", scale)
     if update_notebooks and scale != "full":
         raise ValueError("--update-notebooks is for the full scale only")
-    todo = {name: find_parameters(name, scale) for name in choose(only)}
-    mnist = load_mnist()  # once, before the kernels: they find it where it now lies
+    todo = {name: find_parameters(name, scale) for name in names}
+    mnist = load_mnist()  # A download happens here, once, and not in each chapter.
     print(f"{mnist.describe()}, from {mnist.origin}; {scale} scale")
     out.mkdir(parents=True, exist_ok=True)
-    start, where = time.perf_counter(), out.absolute()
-    with tempfile.TemporaryDirectory() as temporary:
-        log = Path(temporary) / "progress"
-        log.touch()
-        with kernel_settings(log, fresh), contextlib.chdir(places.ROOT / "notebooks"):
-            # Threads, also for one job: in the main thread nbclient takes Ctrl-C over.
-            pool, stop = ThreadPoolExecutor(jobs), threading.Event()
-            bystanders = psutil.Process().children(recursive=True)
-            stamp = {"scale": scale, "data": mnist.describe()}
-            futures = {}
-            # 01 trains nothing, so it goes late; 07 reads the run lists of the others.
-            late = ("01", "07")
-            for name in sorted(todo, key=lambda name: (name[:2] in late, name)):
-                first = list(futures) if name.startswith("07") else []
-                job = pool.submit(execute, name, todo[name], where, stamp, stop, first)
-                futures[job] = name
-            try:
-                failed = watch(futures, log)
-            except KeyboardInterrupt:
-                stop.set()
-                pool.shutdown(wait=False, cancel_futures=True)
-                stop_kernels(futures, bystanders)
-                print("interrupted; finished runs are kept", file=sys.stderr)
-                return 130
-            finally:
-                pool.shutdown()
-    if scale == "full" and not failed:
-        archive = places.records_folder() / "full.zip"
-        Store().pack(set(read_run_lists(scale)["run"]), archive)
-    print(f"{build_index(scale)}  ({time.perf_counter() - start:.0f} s)")
-    if update_notebooks:
-        for name in set(todo) - set(failed):
-            update_notebook(name, out / f"{name}.ipynb")
+    start = time.perf_counter()
+    stamp = {"scale": scale, "data": mnist.describe()}
+    try:
+        with interruptible():
+            failed = execute_chapters(todo, out, stamp, jobs, fresh)
+            if scale == "full" and mnist.source == "mnist" and not failed:
+                archive = places.records_folder() / "full.zip"
+                Store().pack(set(read_run_lists(scale)["run"]), archive)
+            print(f"{build_index(scale)}  ({time.perf_counter() - start:.0f} s)")
+            if update_notebooks:
+                for name in set(todo) - set(failed):
+                    update_notebook(name, out / f"{name}.ipynb")
+    except KeyboardInterrupt as interrupt:
+        print("interrupted; finished runs are kept", file=sys.stderr)
+        return 128 + interrupt.args[0]
     return 1 if failed else 0
 
 
-def choose(only: tuple[str, ...]) -> list[str]:
-    """The chapters meant by numbers ("3", "03") or names; all for none."""
+def default_scale(mnist: MNIST) -> tuple[str, str]:
+    """The scale of a report for which none is given, and the reason in words."""
+    if mnist.source == "mnist":
+        return "full", "the project has the records of its runs on all of MNIST"
+    return "quick", "the records of the full scale do not fit a subset of MNIST"
+
+
+def choose(only: Sequence[str]) -> list[str]:
+    """The chapters meant by numbers ("3", "03") or names; all of them for none."""
     if not scales.chapters():
         raise ValueError(f"no notebooks in {places.ROOT / 'notebooks'}")
-    known = {}
+    known: dict[str, str] = {}
     for name in scales.chapters():
         known |= dict.fromkeys((name, name[:2], name[:2].lstrip("0")), name)
     for key in only:
@@ -100,10 +98,11 @@ def choose(only: tuple[str, ...]) -> list[str]:
     return sorted({known[key] for key in only}) or scales.chapters()
 
 
-def find_parameters(name: str, scale: str) -> dict:
-    """What to inject; ValueError unless the notebook declares every name of it."""
-    import papermill
+def find_parameters(name: str, scale: str) -> dict[str, Any]:
+    """The parameters that papermill injects into a chapter at this scale.
 
+    ValueError if the notebook does not declare one of them.
+    """
     declared = papermill.inspect_notebook(scales.notebook(name))
     if not declared:
         raise ValueError(f"{name}: no cell tagged `parameters` that declares any")
@@ -117,127 +116,80 @@ def find_parameters(name: str, scale: str) -> dict:
 
 
 @contextlib.contextmanager
-def kernel_settings(log: Path, fresh: bool):
-    """The environment that kernels inherit, for as long as chapters are executed."""
-    before = dict(os.environ)
-    os.environ.update(places.kernel_environment(log, fresh))
+def interruptible() -> Iterator[None]:
+    """SIGINT, SIGTERM and SIGHUP raise KeyboardInterrupt(number) while this lasts."""
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt(number)
+
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if hasattr(signal, "SIGHUP"):  # Windows has none.
+        numbers.append(signal.SIGHUP)
+    before = {number: signal.getsignal(number) for number in numbers}
+    for number in numbers:
+        if before[number] != signal.SIG_IGN:  # What nohup ignores stays ignored.
+            signal.signal(number, interrupt)
     try:
         yield
     finally:
-        os.environ.clear()
-        os.environ.update(before)
+        for number in numbers:
+            signal.signal(number, before[number])
 
 
-def execute(
-    name: str, parameters: dict, out: Path, stamp: dict, stop, first: list[Future]
-) -> float:
-    """Execute one chapter to out/<name>.ipynb; seconds. A failure leaves .failed.ipynb.
+def execute_chapters(
+    todo: dict[str, dict[str, Any]],
+    out: Path,
+    stamp: dict[str, str],
+    jobs: int,
+    fresh: bool,
+) -> dict[str, str]:
+    """Execute the chapters in `todo` with their parameters and keep copies in `out`.
 
-    Waits for the chapters in `first`. Paths are absolute: papermill's own `cwd` would
-    move all threads at once.
+    Returns the error of each chapter that failed. `stamp` goes into the metadata of
+    every copy. An exception such as KeyboardInterrupt ends all processes first.
     """
-    import nbformat
-    import papermill
-
-    wait(first)
-    source, part = scales.notebook(name), out / f".{name}.{os.getpid()}.ipynb"
-    failed = out / f"{name}.failed.ipynb"
-    start = time.perf_counter()
-    try:
-        for attempt in (1, 2):
-            try:
-                book = papermill.execute_notebook(
-                    str(source),
-                    str(part),
-                    parameters,
-                    progress_bar=False,
-                    extra_arguments=["--log-level=ERROR"],  # of the kernel itself
-                )
-                break
-            except RuntimeError as error:  # two kernels may have drawn the same port
-                if attempt == 2 or stop.is_set() or "before replying" not in str(error):
-                    raise
-        seconds = time.perf_counter() - start
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        clean(book)
-        book.metadata["mnistkit"] = stamp | environment(device) | {"seconds": seconds}
-        write_atomically(out / f"{name}.ipynb", nbformat.writes(book).encode())
-        failed.unlink(missing_ok=True)
-        return seconds
-    except Exception:
-        if part.exists() and not stop.is_set():
-            os.replace(part, failed)
-        raise
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def clean(book):
-    """Drop what changes at every execution, and widgets, which need a live kernel."""
-    book.metadata.pop("papermill", None)
-    book.metadata.pop("widgets", None)
-    for cell in book.cells:
-        for key in ("papermill", "execution", "tags"):
-            if key != "tags" or not cell.metadata.get("tags"):
-                cell.metadata.pop(key, None)
-        if cell.cell_type == "code":
-            cell.outputs = [o for o in cell.outputs if WIDGET not in o.get("data", {})]
-
-
-def watch(futures: dict[Future, str], log: Path) -> dict[str, str]:
-    """Show progress until all chapters are done; the failed ones with their errors."""
-    failed, rest, pending = {}, "", set(futures)
+    # 01 trains nothing, so it goes late; 07 reads the run lists of the others.
+    waiting = sorted(todo, key=lambda name: (name[:2] in ("01", "07"), name))
+    running: list[ChapterProcess] = []
+    errors = {}
     quiet = not sys.stderr.isatty()
     with (
-        tqdm(total=len(futures), desc="chapters", disable=quiet) as chapters,
+        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as temporary,
+        tqdm(total=len(todo), desc="chapters", disable=quiet) as chapters,
         tqdm(total=0, desc="runs", disable=quiet) as runs,
-        log.open() as events,
     ):
-        while pending:
-            done, pending = wait(pending, 0.3, FIRST_COMPLETED)
-            *lines, rest = (rest + events.read()).split("\n")
-            for event in map(json.loads, lines):
-                runs.total += event.get("runs", 0)
-                runs.update(event["done"])
-            runs.refresh()
-            for future in done:
-                name, error = futures[future], future.exception()
-                chapters.update()
-                if error is None:
-                    tqdm.write(f"{name}  {future.result():.1f} s", sys.stdout)
-                    continue
-                failed[name] = last_line(error)
-                tqdm.write(f"{name} failed: {failed[name]}", sys.stderr)
-    return failed
+        folder, log = Path(temporary), Path(temporary, "progress")
+        log.touch()
+        kernel = places.kernel_environment(log, fresh)
+        try:
+            while waiting or running:
+                while waiting and len(running) < jobs:
+                    if waiting[0].startswith("07") and running:
+                        break
+                    name = waiting.pop(0)
+                    source = scales.notebook(name)
+                    chapter = ChapterProcess(source, todo[name], folder, kernel)
+                    running.append(chapter)
+                time.sleep(0.2)
+                show_runs(runs, log)
+                for chapter in [c for c in running if not c.is_running()]:
+                    running.remove(chapter)
+                    error = keep_copy(chapter, out, stamp)
+                    if error is not None:
+                        errors[chapter.name] = error
+                    chapters.update()
+        finally:
+            for chapter in running:
+                chapter.stop()
+            for chapter in running:
+                chapter.wait()
+    return errors
 
 
-def last_line(error: BaseException) -> str:
-    if hasattr(error, "ename"):  # raised in the notebook
-        return f"{error.ename}: {error.evalue}".strip().splitlines()[-1]
-    return f"{type(error).__name__}: {error}".strip().splitlines()[-1]
-
-
-def stop_kernels(futures, bystanders: list):
-    """Kill the kernels and their workers; their sessions are out of Ctrl-C's reach."""
-    import psutil
-
-    while any(future.running() for future in futures):
-        for process in psutil.Process().children(recursive=True):
-            with contextlib.suppress(psutil.Error):
-                if process not in bystanders:
-                    process.kill()
-        wait(futures, 0.3)
-
-
-def update_notebook(name: str, executed: Path):
-    """Put the outputs of the executed copy into notebooks/, and change nothing else."""
-    import nbformat
-
-    book, source = nbformat.read(executed, 4), nbformat.read(scales.notebook(name), 4)
-    if [cell.source for cell in book.cells] != [cell.source for cell in source.cells]:
-        raise ValueError(f"{name} was edited while it ran; run it again")
-    clean(source)
-    for cell, done in zip(source.cells, book.cells, strict=True):
-        if cell.cell_type == "code":
-            cell.outputs, cell.execution_count = done.outputs, done.execution_count
-    write_atomically(scales.notebook(name), nbformat.writes(source).encode())
+def show_runs(bar: tqdm, log: Path) -> None:
+    """Set `bar` to the runs that sweeps have announced in `log`, and have finished."""
+    complete_lines = log.read_text().rpartition("\n")[0].splitlines()
+    events = [json.loads(line) for line in complete_lines]
+    bar.total = sum(event.get("runs", 0) for event in events)
+    bar.n = sum(event["done"] for event in events)
+    bar.refresh()

@@ -1,7 +1,7 @@
 """Which runs the chapters made, and why: their run lists, and the records behind them.
 
-A chapter leaves reports/<chapter>_runs.csv with a row per run: the experiment that it
-belongs to, and its name in the store. Chapter 07 and the archive read these lists.
+A chapter leaves reports/<chapter>_runs.csv with a row per run: the experiment to which
+the run belongs, and its name in the store. Chapter 07 and the archive read these lists.
 """
 
 import pandas as pd
@@ -13,28 +13,32 @@ from mnistkit.storage import places
 
 
 def read_run_lists(scale: str) -> pd.DataFrame:
-    """The runs of all chapters at a scale: chapter, experiment, run (its name).
+    """Return the runs of all chapters at a scale: chapter, experiment, run (its name).
 
-    A chapter that was not executed into $MNISTKIT_OUT is read from the project.
+    The list of a chapter that was not executed into $MNISTKIT_OUT is read from the
+    project; a chapter without any list has no rows.
     """
     project = places.ROOT / "reports" / ("" if scale == "full" else scale)
     frames = [pd.DataFrame(columns=["chapter", "experiment", "run"])]
     for name in chapters():
-        paths = [
-            base / f"{name}_runs.csv" for base in (folder("reports", scale), project)
-        ]
-        path = next((path for path in paths if path.exists()), None)
-        if path is not None:
-            frames.append(pd.read_csv(path).assign(chapter=name))
+        for reports in (folder("reports", scale), project):
+            path = reports / f"{name}_runs.csv"
+            if path.exists():
+                frames.append(pd.read_csv(path).assign(chapter=name))
+                break
     return pd.concat(frames, ignore_index=True)
 
 
 def read_experiments(scale: str) -> dict[str, list[Record]]:
-    """The records of every experiment, by its name; those that are missing left out."""
-    source, found = load_mnist().source, {}
+    """Return the records of every experiment, by its name.
+
+    Runs that have no record are left out. ValueError if two chapters use one name.
+    """
+    source = load_mnist().source
+    experiments = {}
     for experiment, rows in read_run_lists(scale).groupby("experiment", sort=False):
         if rows["chapter"].nunique() > 1:
             raise ValueError(f"experiment {experiment!r} is in two chapters")
         records = [read_record(name, source) for name in rows["run"]]
-        found[experiment] = [record for record in records if record is not None]
-    return found
+        experiments[str(experiment)] = [r for r in records if r is not None]
+    return experiments

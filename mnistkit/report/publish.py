@@ -6,6 +6,11 @@ import os
 import re
 from pathlib import Path
 
+import nbformat
+import pypandoc
+from nbformat import NotebookNode
+from nbformat.v4 import new_markdown_cell, new_notebook
+
 from mnistkit.report import scales
 from mnistkit.storage import places
 from mnistkit.storage.store import write_atomically
@@ -20,16 +25,13 @@ SCALE_MEANS = {
 VERSIONS = ("torch", "torchvision", "numpy", "pandas", "scikit-learn", "matplotlib")
 
 
-def build_index(scale: str = "quick") -> Path:
-    """Merge the executed chapters of a scale into reports/[scale/]index.html.
+def build_index(scale: str) -> Path:
+    """Merge the executed chapters of a scale into reports/[scale]/index.html.
 
-    One file: images and style are embedded, formulas are MathML. Its first page says
-    from which data, when and where each chapter comes, and names those missing.
+    Returns the path of this one file: images and style are embedded, formulas are
+    MathML. Its first section says from which data, when and on which machine each
+    chapter was executed, and names the chapters that are missing.
     """
-    import nbformat
-    import pypandoc
-    from nbformat.v4 import new_markdown_cell, new_notebook
-
     out = scales.folder("reports", scale)
     out.mkdir(parents=True, exist_ok=True)
     executed = {
@@ -39,7 +41,7 @@ def build_index(scale: str = "quick") -> Path:
     }
     merged = new_notebook()
     merged.metadata["language_info"] = {"name": "python"}
-    merged.cells.append(new_markdown_cell(_title_page(scale, executed, out)))
+    merged.cells.append(new_markdown_cell(_about(scale, executed, out)))
     for name, book in executed.items():
         merged.cells += _cells(name, book)
     merged.cells.append(new_markdown_cell(_list_of_files(scale, out)))
@@ -65,41 +67,49 @@ def build_index(scale: str = "quick") -> Path:
     return out / "index.html"
 
 
-def _cells(name: str, book) -> list:
-    """The cells of one chapter, ready to stand beside those of the others."""
-    from nbformat.v4 import new_markdown_cell
+def _cells(name: str, book: NotebookNode) -> list[NotebookNode]:
+    """Return the cells of one chapter, ready to stand beside those of the others.
 
-    titled = book.cells[0].cell_type == "markdown" and book.cells[0].source[:2] == "# "
-    title = "" if titled else f"# {name}\n\n"
+    Links to other notebooks become links within the page. pandoc leaves out an output
+    that is Markdown, so each of these becomes a cell of its own after its code.
+    """
+    first = book.cells[0]
+    has_title = first.cell_type == "markdown" and first.source.startswith("# ")
+    title = "" if has_title else f"# {name}\n\n"
     cells = [new_markdown_cell(f'{title}<a id="{name}"></a>')]
     for cell in book.cells:
-        cell.id = f"{name[:2]}-{cell.id}"
+        cell.id = f"{name[:2]}-{cell.id}"  # ids must differ in the whole page
         cells.append(cell)
-        if cell.cell_type == "markdown":  # links between notebooks stay on the page
+        if cell.cell_type == "markdown":
             cell.source = re.sub(r"\]\((\d\d_\w+)\.ipynb", r"](#\1", cell.source)
-        elif cell.cell_type == "code":  # pandoc knows no Markdown outputs: make cells
-            told = [o for o in cell.outputs if "text/markdown" in o.get("data", {})]
-            cell.outputs = [o for o in cell.outputs if o not in told]
-            for data in (o.get("data", {}) for o in cell.outputs):
+        elif cell.cell_type == "code":
+            outputs, cell.outputs = cell.outputs, []
+            for output in outputs:
+                data = output.get("data", {})
+                if "text/markdown" in data:
+                    cells.append(new_markdown_cell(data["text/markdown"]))
+                    continue
                 if "text/html" in data:
-                    linked = re.sub(r'"(\d\d_\w+)\.ipynb"', r'"#\1"', data["text/html"])
-                    data["text/html"] = linked
-            cells += [new_markdown_cell(o.data["text/markdown"]) for o in told]
+                    data["text/html"] = re.sub(
+                        r'"(\d\d_\w+)\.ipynb"', r'"#\1"', data["text/html"]
+                    )
+                cell.outputs.append(output)
     return cells
 
 
-def _title_page(scale: str, executed: dict, out: Path) -> str:
+def _about(scale: str, executed: dict[str, NotebookNode], out: Path) -> str:
+    """Return the first section, as Markdown: the scale, and a table of the chapters."""
     rows = []
     for name in scales.chapters():
-        told = executed[name].metadata["mnistkit"] if name in executed else {}
-        state = told.get("data", "missing at this scale")
+        stamp = executed[name].metadata["mnistkit"] if name in executed else {}
+        data = stamp.get("data", "missing at this scale")
         if (out / f"{name}.failed.ipynb").exists():
-            state += f" (the last execution [failed]({name}.failed.ipynb))"
-        where = f"{told['device']}, {told['cores']} cores" if told else ""
-        when = told.get("finished", "")[:16].replace("T", " ")
-        seconds = f"{told['seconds']:,.0f}" if told else ""
+            data += f" (the last execution [failed]({name}.failed.ipynb))"
+        machine = f"{stamp['device']}, {stamp['cores']} cores" if stamp else ""
+        finished = stamp.get("finished", "")[:16].replace("T", " ")
+        seconds = f"{stamp['seconds']:,.0f}" if stamp else ""
         link = f"[{name}](#{name})" if name in executed else name
-        rows.append(f"| {link} | {state} | {when} | {seconds} | {where} |")
+        rows.append(f"| {link} | {data} | {finished} | {seconds} | {machine} |")
     versions = (f"{name} {importlib.metadata.version(name)}" for name in VERSIONS)
     return f"""# About this report
 
@@ -118,6 +128,7 @@ The [list of figures and tables](#figures-and-tables) leads to their files.
 
 
 def _list_of_files(scale: str, out: Path) -> str:
+    """Return the last section, as Markdown: a link to every figure and table."""
     figures = scales.folder("figures", scale)
     lines = []
     for name in scales.chapters():

@@ -1,6 +1,8 @@
 """How a frame looks as a table."""
 
 import math
+from collections.abc import Callable
+from numbers import Real
 
 import pandas as pd
 from pandas.io.formats.style import Styler
@@ -13,20 +15,34 @@ class Table(Styler):
         return self.data.to_string(index=False)
 
 
-def number_format(column: pd.Series):
-    """How a table shows a column: with as many decimals in all rows, if they are
-    floats of like size; else each value by `show`."""
+def number_format(column: pd.Series) -> str | Callable[[object], str]:
+    """Return the format in which a table shows a column, for `Styler.format`.
+
+    Floats of like size, at most 1,000 times as large as each other, share a format
+    string with a fixed number of decimals: as many as the longest value needs, and no
+    more than give the largest value four significant digits. For any other column the
+    format is the function `show`, which looks at each value alone.
+    """
     if not pd.api.types.is_float_dtype(column):
         return show
-    sizes, shown = column[column.abs() > 0].abs(), column.dropna().map(show)
-    if sizes.empty or sizes.max() > 1000 * sizes.min() or shown.str.contains("e").any():
+    sizes = column[column.abs() > 0].abs()
+    if sizes.empty or math.isinf(sizes.max()) or sizes.max() > 1000 * sizes.min():
         return show
-    decimals = shown.str.partition(".")[2].str.len().max()  # that are needed at all
-    return f"{{:,.{min(decimals, max(0, 3 - math.floor(math.log10(sizes.max()))))}f}}"
+    texts = column.dropna().map(show)
+    if texts.str.contains("e").any():  # 1e-07 has no fixed number of decimals
+        return show
+    needed = texts.str.partition(".")[2].str.len().max()
+    allowed = max(0, 3 - math.floor(math.log10(sizes.max())))
+    return f"{{:,.{min(needed, allowed)}f}}"
 
 
-def show(value) -> str:
-    """A number as a table shows it: 41,706 or 0.9871; anything else as text."""
-    if isinstance(value, bool) or not hasattr(value, "__round__"):
+def show(value: object) -> str:
+    """Return a number as a table shows it, or the text of any other value.
+
+    Whole numbers have commas, such as 41,706; others have four significant digits, such
+    as 0.9871.
+    """
+    if isinstance(value, bool) or not isinstance(value, Real):
         return str(value)
-    return f"{value:,.0f}" if float(value).is_integer() else f"{value:,.4g}"
+    number = float(value)
+    return f"{number:,.0f}" if number.is_integer() else f"{number:,.4g}"

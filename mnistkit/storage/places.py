@@ -1,6 +1,6 @@
-"""Where things lie: the project's folders, and every environment variable we read.
+"""The folders of the project, and every environment variable that it reads.
 
-| variable          | what it says                                 | default           |
+| variable          | meaning                                      | default           |
 |-------------------|----------------------------------------------|-------------------|
 | MNISTKIT_DATA     | folder with the four MNIST files             | cache or download |
 | MNISTKIT_OFFLINE  | 1: never download                            | 0                 |
@@ -17,59 +17,73 @@ import os
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]  # holds notebooks/, figures/ and reports/
+# The project's folder, which holds notebooks/, figures/ and reports/.
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def records_folder() -> Path:
-    """The project's own records, with the archive that it ships."""
+    """Return the folder of the project's own records and of the archive it ships."""
     return ROOT / "reports" / "records"
 
 
 def data_folder() -> Path | None:
-    """The folder that the user names for the MNIST files, or None."""
+    """Return the folder that the user names for the MNIST files, or None."""
     return _folder("MNISTKIT_DATA")
 
 
 def cache_folder() -> Path:
-    """Where a download is kept."""
+    """Return the folder that keeps a download of MNIST."""
     caches = _folder("XDG_CACHE_HOME") or Path("~/.cache").expanduser()
     return caches / "mnistkit"
 
 
 def store_folder() -> Path:
-    """Where records are read and written."""
+    """Return the folder in which records are read and written."""
     return _folder("MNISTKIT_STORE") or records_folder()
 
 
 def output_folder() -> Path:
-    """Where a report puts its figures/ and reports/."""
+    """Return the folder in which a report puts its figures/ and reports/."""
     return _folder("MNISTKIT_OUT") or ROOT
 
 
 def is_offline() -> bool:
-    """Whether downloads are forbidden."""
+    """Return whether downloads are forbidden."""
     return os.environ.get("MNISTKIT_OFFLINE", "0") not in ("", "0")
 
 
 def fresh_since() -> float:
-    """Records written before this time (seconds since 1970) count as absent."""
+    """Return the time, in seconds since 1970, before which records count as absent."""
     return float(os.environ.get("MNISTKIT_FRESH") or 0)
 
 
 def progress_log() -> Path | None:
-    """The file that wants to know how far a sweep is; None: show a bar."""
+    """Return the file to which a sweep writes its progress, or None for a bar."""
     return _folder("MNISTKIT_PROGRESS")
 
 
 def worker_environment() -> dict[str, str]:
-    """The environment of a sweep's workers: what could be downloaded, we have."""
+    """Return the environment of a sweep's workers.
+
+    Workers stay offline, because their parent has already loaded the data.
+    """
     return os.environ | {"MNISTKIT_OFFLINE": "1"}
 
 
 def kernel_environment(log: Path, fresh: bool) -> dict[str, str]:
-    """The environment of a chapter's kernel: our folders, made absolute, as it works
-    in another one; `log` for its progress; with `fresh` no record of before counts."""
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "MNISTKIT_PROGRESS": str(log)}
+    """Return the environment of a chapter's kernel.
+
+    `log` is the file for its progress, and the folder of `log` is where its temporary
+    files lie. With `fresh`, records written before now do not count. Folders are
+    absolute, because the kernel works in notebooks/. MPLBACKEND is left out: a notebook
+    shows no figures where this variable names a backend.
+    """
+    environment = os.environ | {
+        "OMP_NUM_THREADS": "1",
+        "MNISTKIT_PROGRESS": str(log),
+        "TMPDIR": str(log.parent),
+    }
+    environment.pop("MPLBACKEND", None)
     if fresh:
         environment["MNISTKIT_FRESH"] = str(time.time())
     for name in ("MNISTKIT_DATA", "MNISTKIT_STORE", "MNISTKIT_OUT"):

@@ -15,45 +15,55 @@ SUFFIXES = (".json", ".safetensors")
 class Store:
     """A folder of documents, one per record: <data source>/<name of the run>.json.
 
+    The weights of a network lie beside its document, as <name of the run>.safetensors.
     The default folder is $MNISTKIT_STORE or reports/records of the project. Documents
     that the project ships, in reports/records/*.zip, are found from every store.
-    `since` (seconds since 1970, by default $MNISTKIT_FRESH) makes older documents, and
-    all that are shipped, count as absent: then everything is trained again.
+    `since` is a time in seconds since 1970, by default $MNISTKIT_FRESH: if it is set,
+    older documents and all that are shipped count as absent, so that their runs are
+    trained again.
     """
 
-    def __init__(self, folder: str | Path | None = None, since: float | None = None):
+    def __init__(
+        self, folder: str | Path | None = None, since: float | None = None
+    ) -> None:
         self.folder = Path(folder) if folder else places.store_folder()
         self.since = places.fresh_since() if since is None else since
 
     def path(self, name: str, source: str) -> Path:
-        """Where the document of the run called `name`, trained on `source`, lies."""
+        """Return where the document of the run `name`, trained on `source`, lies."""
         return self.folder / source / f"{name}.json"
 
     def get(
         self, name: str, source: str, with_weights: bool = False
     ) -> dict[str, Any] | None:
-        """The document of a run, or None. What is no JSON is set aside and named.
+        """Return the document of a run, or None if there is none.
 
         With `with_weights` the document has the tensors of the network, by name, under
-        `weights`, and a run without them counts as absent.
+        `weights`, and a run without them counts as absent. A document that cannot be
+        read is set aside, with a warning that names it.
         """
         path = self.path(name, source)
         if not path.exists():
             return None if self.since else _shipped(name, source, with_weights)
         if path.stat().st_mtime < self.since:
             return None
-        weights = path.with_suffix(".safetensors")
-        if with_weights and not weights.exists():
+        weights_path = path.with_suffix(".safetensors")
+        if with_weights and not weights_path.exists():
             return None
         try:
-            content = weights.read_bytes() if with_weights else None
-            return _parse(path.read_bytes(), content)
-        except Exception as error:  # whatever is wrong in it, the run can be repeated
+            weights = weights_path.read_bytes() if with_weights else None
+            return _parse(path.read_bytes(), weights)
+        except Exception as error:
+            # Whatever is wrong in the files, the run can be trained again.
             self.set_aside(name, source, error)
             return None
 
     def put(self, name: str, source: str, document: dict[str, Any]) -> Path:
-        """Write a document atomically, its `weights` (safetensors) before it."""
+        """Write a document and return its path.
+
+        Its `weights`, if it has any, are written first, so that a document whose run
+        kept its weights is never without them. Both files are written atomically.
+        """
         path = self.path(name, source)
         path.parent.mkdir(parents=True, exist_ok=True)
         content = {key: value for key, value in document.items() if key != "weights"}
@@ -65,18 +75,18 @@ class Store:
         write_atomically(path, json.dumps(content, indent=1).encode())
         return path
 
-    def set_aside(self, name: str, source: str, error: Exception):
-        """Rename a damaged document, so that its run is trained again; warn of it."""
+    def set_aside(self, name: str, source: str, error: Exception) -> None:
+        """Rename a damaged document and warn of it; its run is then trained again."""
         path = self.path(name, source)
         aside = path.with_suffix(".damaged")
         path.replace(aside)
         warnings.warn(f"damaged record set aside as {aside}: {error}", stacklevel=3)
 
-    def pack(self, names: set[str], archive: Path):
-        """Write the documents (and weights) with these names to a zip file.
+    def pack(self, names: set[str], archive: Path) -> None:
+        """Write the documents and weights of the runs with these names to a zip file.
 
-        What this folder lacks is taken from the old archive. The same documents give
-        the same bytes.
+        Files that this folder lacks are taken from the old archive, if there is one.
+        The same files always give the same bytes.
         """
         found = {}
         if archive.exists():
@@ -90,12 +100,13 @@ class Store:
         with zipfile.ZipFile(part, "w") as new:
             for name in sorted(found):
                 if Path(name).stem in names:
+                    # A bare ZipInfo has a fixed date, so the bytes do not change.
                     undated = zipfile.ZipInfo(name)
                     new.writestr(undated, found[name], zipfile.ZIP_LZMA)
         os.replace(part, archive)
 
-    def check(self):
-        """OSError in one line if documents cannot be written here."""
+    def check(self) -> None:
+        """Raise OSError, in one line, if documents cannot be written to this store."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             write_atomically(self.folder / ".probe", b"")
@@ -108,7 +119,7 @@ class Store:
 
 
 def packed(archive: Path) -> set[str]:
-    """Names of the runs whose records an archive holds; none if there is no archive."""
+    """Return the names of the runs in an archive; none if there is no archive."""
     if not archive.exists():
         return set()
     with zipfile.ZipFile(archive) as file:
@@ -116,11 +127,18 @@ def packed(archive: Path) -> set[str]:
 
 
 def _shipped(name: str, source: str, with_weights: bool) -> dict[str, Any] | None:
-    needed = [f"{source}/{name}{suffix}" for suffix in SUFFIXES[: 1 + with_weights]]
+    """Return the document from the first archive that has it, or None."""
+    json_name = f"{source}/{name}.json"
+    weights_name = f"{source}/{name}.safetensors"
     for path in sorted(places.records_folder().glob("*.zip")):
         with zipfile.ZipFile(path) as archive:
-            if set(needed) <= set(archive.namelist()):
-                return _parse(*map(archive.read, needed))
+            present = archive.namelist()
+            if json_name not in present:
+                continue
+            if not with_weights:
+                return _parse(archive.read(json_name))
+            if weights_name in present:
+                return _parse(archive.read(json_name), archive.read(weights_name))
     return None
 
 
@@ -133,8 +151,8 @@ def _parse(text: bytes, weights: bytes | None = None) -> dict[str, Any]:
     return document
 
 
-def write_atomically(path: Path, content: bytes):
-    """Write a file so that it is there as a whole or not at all."""
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file so that it exists as a whole or not at all."""
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     temporary.write_bytes(content)
     os.replace(temporary, path)

@@ -1,0 +1,198 @@
+"""The ledger of claims, the list of errors, and how verdicts are collected."""
+
+import re
+
+import pandas as pd
+import pytest
+
+from mnistkit.claims.ledger import CHECKS, judge, read_errata, read_ledger
+from mnistkit.claims.rules import Evidence, exact, numbers
+from mnistkit.report.scales import chapters
+from mnistkit.storage.places import ROOT
+
+ID = re.compile(r"\bR\d-E?\d+\b")  # a claim such as R4-28, an error such as R4-E3
+
+
+@pytest.fixture(scope="module")
+def ledger():
+    return read_ledger()
+
+
+@pytest.fixture(scope="module")
+def errata():
+    return read_errata()
+
+
+# The ledger
+
+
+def test_the_ledger_has_all_claims_of_each_report(ledger):
+    counts = ledger["report"].value_counts().to_dict()
+    assert counts == {"R1": 39, "R2": 52, "R3": 45, "R4": 43, "R5": 26}
+
+
+def test_the_ledger_has_each_claim_once(ledger):
+    assert ledger["id"].is_unique
+
+
+def test_a_claim_is_named_after_its_report(ledger):
+    assert (ledger["id"].str[:2] == ledger["report"]).all()
+
+
+def test_the_kinds_of_claims_are_those_of_the_docstring(ledger):
+    kinds = {"arch", "proto", "num", "rank", "def", "fig", "feat", "code"}
+    assert set(ledger["kind"]) == kinds
+
+
+def test_the_chapter_of_a_claim_exists(ledger):
+    assert set(ledger["chapter"]) <= {name[:2] for name in chapters()}
+
+
+def test_a_claim_is_stated_in_words(ledger):
+    assert ledger["claim"].str.len().min() > 10
+
+
+def test_a_check_belongs_to_a_claim(ledger):
+    assert set(CHECKS) <= set(ledger["id"])
+
+
+def test_a_claim_has_a_check_or_a_reason_why_it_has_none(ledger):
+    without_check = ~ledger["id"].isin(list(CHECKS))
+    assert ((ledger["no_check"] != "") == without_check).all()
+
+
+@pytest.mark.parametrize("claim", sorted(CHECKS))
+def test_a_check_says_in_words_what_is_claimed(claim):
+    assert CHECKS[claim].__doc__
+
+
+# The errata
+
+
+def test_the_errata_have_all_errors_of_each_report(errata):
+    counts = errata["report"].value_counts().to_dict()
+    assert counts == {"R1": 18, "R2": 21, "R3": 17, "R4": 16, "R5": 12}
+
+
+def test_the_errata_have_each_error_once(errata):
+    assert errata["id"].is_unique
+
+
+def test_an_error_is_named_after_its_report(errata):
+    assert errata["id"].str.fullmatch(r"R\d-E\d+").all()
+    assert (errata["id"].str[:2] == errata["report"]).all()
+
+
+@pytest.mark.parametrize("error", read_errata()["error"])
+def test_an_error_is_one_sentence(error):
+    assert re.fullmatch(r"[A-Z].{20,}\.", error)
+
+
+# What is cited
+
+
+def citing_files():
+    """The files of the package and the notebooks that cite a claim or an error."""
+    paths = [*ROOT.glob("mnistkit/**/*"), *ROOT.glob("notebooks/*.ipynb")]
+    texts = [path for path in paths if path.suffix in (".py", ".csv", ".md", ".ipynb")]
+    return sorted(path for path in texts if ID.search(path.read_text("utf-8")))
+
+
+@pytest.mark.parametrize(
+    "path", citing_files(), ids=lambda path: str(path.relative_to(ROOT))
+)
+def test_what_a_file_cites_is_listed(path, ledger, errata):
+    listed = {*ledger["id"], *errata["id"]}
+    assert set(ID.findall(path.read_text("utf-8"))) <= listed
+
+
+# Verdicts
+
+
+PLANTED = pd.DataFrame(
+    {
+        "id": ["R1-01", "R1-02", "R2-01", "R2-02"],
+        "report": ["R1", "R1", "R2", "R2"],
+        "kind": "num",
+        "claim": "",
+        "reported": "",
+        "chapter": "07",
+        "no_check": ["", "", "", "the figure is missing"],
+    }
+)
+NOTHING_RUN = Evidence(None, {})
+
+
+def not_run(evidence):
+    return evidence.runs("r1")
+
+
+def wrong(evidence):
+    return exact(1, 2, "2 is right")
+
+
+def two_numbers(evidence):
+    return numbers([1, 2], [[1, 2], [1.1, 2.1], [0.9, 1.9]], 0)
+
+
+@pytest.fixture
+def judged():
+    """(verdicts, numbers) of the planted claims."""
+    checks = {"R1-01": not_run, "R1-02": wrong, "R2-01": two_numbers}
+    table, points = judge(PLANTED, checks, NOTHING_RUN)
+    return table.set_index("id"), points
+
+
+def test_judge_collects_the_verdicts(judged):
+    assert judged[0]["verdict"].to_dict() == {
+        "R1-01": "cannot be checked",
+        "R1-02": "wrong as stated",
+        "R2-01": "reproduced",
+        "R2-02": "cannot be checked",
+    }
+
+
+@pytest.mark.parametrize(
+    ("claim", "reason"),
+    [
+        ("R1-01", "r1 was not run"),
+        ("R1-02", "2 is right"),
+        ("R2-02", "the figure is missing"),
+    ],
+)
+def test_judge_gives_the_reason(judged, claim, reason):
+    assert judged[0]["reason"][claim] == reason
+
+
+def test_judge_gives_what_was_regenerated(judged):
+    assert judged[0]["regenerated"]["R1-02"] == "2"
+
+
+def test_judge_collects_the_numbers_behind_the_verdicts(judged):
+    found = judged[1][["id", "reported", "n"]].to_dict("records")
+    assert found == [
+        {"id": "R2-01", "reported": 1.0, "n": 3},
+        {"id": "R2-01", "reported": 2.0, "n": 3},
+    ]
+
+
+def test_tests_are_corrected_within_their_report():
+    """A number that alone refutes its claim does not do so among ten of its report."""
+
+    def far_off(evidence):
+        return numbers(1.0, [-0.1, 0.0, 0.1], 0)  # p = 0.013
+
+    claims = [f"R1-{number:02}" for number in range(1, 11)]
+    together = pd.DataFrame({"id": claims, "report": "R1", "no_check": ""})
+    apart = together.assign(report=claims)
+    checks = dict.fromkeys(claims, far_off)
+    verdicts = [
+        set(judge(ledger, checks, NOTHING_RUN)[0]["verdict"])
+        for ledger in (together, apart)
+    ]
+    assert verdicts == [{"cannot be checked"}, {"not reproduced"}]
+
+
+def test_judge_refuses_a_check_without_a_claim():
+    with pytest.raises(KeyError, match="R9-99"):
+        judge(PLANTED, {"R9-99": not_run}, NOTHING_RUN)

@@ -1,0 +1,149 @@
+"""What a notebook saves states its data and its scale, and is the same each time."""
+
+import matplotlib.pyplot as plt
+import pandas as pd
+import pytest
+
+from mnistkit.report.chapter import Chapter, add_footer
+
+LINE = "planted data · quick scale"
+
+
+@pytest.fixture
+def fig():
+    fig, ax = plt.subplots(figsize=(4, 3))
+    ax.plot([1, 2])
+    yield fig
+    plt.close(fig)
+
+
+def test_a_figure_is_saved_in_two_formats(chapter, fig, tmp_path):
+    chapter.save_figure(fig, "line")
+    files = sorted((tmp_path / "figures" / "quick").iterdir())
+    assert [file.name for file in files] == [
+        "01_planted_line.png",
+        "01_planted_line.svg",
+    ]
+    assert files[0].read_bytes().startswith(b"\x89PNG")
+    assert files[1].read_bytes().startswith(b"<?xml")
+
+
+def test_a_figure_states_its_data_and_its_scale(chapter, fig):
+    chapter.save_figure(fig, "line", note="n = 2")
+    assert [text.get_text() for text in fig.texts] == [f"{LINE} · n = 2"]
+
+
+@pytest.mark.parametrize("suffix", ["png", "svg"])
+def test_equal_figures_give_equal_files(chapter, tmp_path, suffix):
+    contents = set()
+    for _ in range(2):
+        fig, ax = plt.subplots()
+        ax.plot([1, 2])
+        chapter.save_figure(fig, "line")
+        plt.close(fig)
+        saved = tmp_path / "figures" / "quick" / f"01_planted_line.{suffix}"
+        contents.add(saved.read_bytes())
+    assert len(contents) == 1
+
+
+def test_a_second_footer_replaces_the_first(fig):
+    add_footer(fig, "first")
+    add_footer(fig, "second")
+    assert [text.get_text() for text in fig.texts] == ["second"]
+
+
+def test_a_long_footer_is_wrapped(fig):
+    add_footer(fig, "word " * 60)
+    [footer] = fig.texts
+    assert "\n" in footer.get_text()
+    assert footer.get_window_extent().width < 1.1 * fig.bbox.width
+
+
+def test_the_box_of_a_figure_holds_its_footer(fig):
+    box = add_footer(fig, "planted data")
+    [footer] = fig.texts
+    text = footer.get_window_extent().transformed(fig.dpi_scale_trans.inverted())
+    assert box.x0 <= text.x0 and text.x1 <= box.x1
+    assert box.y0 <= text.y0 and text.y1 <= box.y1
+
+
+def read_saved(folder):
+    return pd.read_csv(folder / "reports" / "quick" / "01_planted_shares.csv")
+
+
+@pytest.fixture
+def shares():
+    return pd.DataFrame({"network_name": ["<b>"], "share": [0.51234]})
+
+
+def test_a_saved_table_has_the_values_and_a_column_for_its_data(
+    chapter, shares, tmp_path
+):
+    chapter.save_table(shares, "shares", note="n = 2")
+    expected = shares.assign(data=f"{LINE} · n = 2")
+    pd.testing.assert_frame_equal(read_saved(tmp_path), expected)
+
+
+def test_a_shown_table_states_its_data_in_the_caption(chapter, shares):
+    page = chapter.save_table(shares, "shares", note="n < 2").to_html()
+    assert f"<caption>{LINE} · n &lt; 2</caption>" in page
+
+
+def test_a_shown_table_uses_the_formats_that_it_is_given(chapter, shares):
+    page = chapter.save_table(shares, "shares", formats={"share": "{:.1%}"}).to_html()
+    assert ">51.2%</td>" in page
+
+
+def test_a_shown_table_rounds_the_other_numbers(chapter, shares):
+    assert ">0.5123</td>" in chapter.save_table(shares, "shares").to_html()
+
+
+def test_a_shown_table_quotes_what_html_would_take_for_a_tag(chapter, shares):
+    assert ">&lt;b&gt;</td>" in chapter.save_table(shares, "shares").to_html()
+
+
+def test_a_shown_table_has_titles_without_underscores(chapter, shares):
+    assert ">network name</th>" in chapter.save_table(shares, "shares").to_html()
+
+
+def test_a_missing_value_is_a_dash(chapter):
+    frame = pd.DataFrame({"share": [0.5, None]})
+    assert ">–</td>" in chapter.save_table(frame, "shares").to_html()
+
+
+def test_text_is_aligned_to_the_left_and_numbers_are_not(chapter, shares):
+    page = chapter.save_table(shares, "shares").to_html()
+    assert ".col0 {\n  text-align: left" in page
+    assert ".col1 {" not in page
+
+
+def test_the_same_table_is_shown_by_the_same_html(chapter, shares):
+    pages = {chapter.save_table(shares, "shares").to_html() for _ in range(2)}
+    assert len(pages) == 1
+
+
+def test_an_index_with_a_meaning_becomes_a_column(chapter, tmp_path):
+    frame = pd.DataFrame({"share": [1.5]}, index=pd.Index(["x"], name="key"))
+    chapter.save_table(frame, "shares")
+    assert list(read_saved(tmp_path).columns) == ["key", "share", "data"]
+
+
+def test_a_format_without_its_column_is_refused(chapter, shares):
+    with pytest.raises(ValueError, match="a format for 'shrae', which is no column"):
+        chapter.save_table(shares, "shares", formats={"shrae": "{}"})
+
+
+@pytest.mark.parametrize("name", ["Line", "a line", "../line", ""])
+def test_names_are_plain(chapter, name):
+    with pytest.raises(ValueError, match="lower case"):
+        chapter.save_table(pd.DataFrame({"a": [1]}), name)
+
+
+def test_an_unknown_scale_is_refused(chapter):
+    with pytest.raises(ValueError, match="unknown scale 'huge'"):
+        Chapter("01_planted", "huge", "planted data").path("figures", "line", ".svg")
+
+
+def test_data_are_described_with_their_sizes(mnist):
+    line = Chapter("01_planted", "full", mnist).line()
+    assert line == f"{mnist.describe()} · full scale"

@@ -1,0 +1,125 @@
+"""The process of one chapter: what it leaves, what it says of an error, how it ends."""
+
+import os
+
+import nbformat
+import papermill
+import pytest
+
+from mnistkit.report import one_chapter
+from mnistkit.report.one_chapter import ChapterProcess, execute, first_line
+
+CLASH = RuntimeError("Kernel died before replying to kernel_info")
+
+
+@pytest.fixture
+def start(project):
+    """A function that plants a cell and starts the process of its chapter."""
+    started = []
+
+    def start(source):
+        path = project.plant("01_good", source)
+        process = ChapterProcess(path, {"n": 2}, project.folder, dict(os.environ))
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.stop()
+        process.wait()
+
+
+def test_a_chapter_is_executed_with_its_parameters(start):
+    chapter = start("print(n)")
+    assert chapter.wait() is None
+    assert nbformat.read(chapter.copy, 4).cells[-1].outputs[0].text == "2\n"
+
+
+def test_a_chapter_works_in_the_folder_of_its_notebook(start, project):
+    chapter = start("import os; print(os.getcwd())")
+    chapter.wait()
+    [output] = nbformat.read(chapter.copy, 4).cells[-1].outputs
+    assert output.text.strip() == str(project.folder / "notebooks")
+
+
+def test_a_chapter_runs_until_it_has_ended(start):
+    chapter = start("print(n)")
+    assert chapter.is_running()
+    chapter.wait()
+    assert not chapter.is_running()
+
+
+def test_an_error_of_the_notebook_is_one_line(start):
+    assert start('raise ValueError("planted\\nin two lines")').wait() == (
+        "ValueError: planted"
+    )
+
+
+def test_a_kernel_that_dies_is_an_error(start):
+    chapter = start("import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
+    assert chapter.wait() == "DeadKernelError: Kernel died"
+
+
+def test_a_process_that_is_killed_is_an_error(start):
+    chapter = start("import os, signal; os.kill(os.getppid(), signal.SIGKILL)")
+    assert chapter.wait() == "signal 9 ended the process"
+
+
+def test_a_process_that_is_stopped_ends_its_kernel_first(start, project, has_ended):
+    chapter = start(
+        "import os, pathlib, time\n"
+        "pathlib.Path('kernel').write_text(str(os.getpid()))\n"
+        "time.sleep(120)"
+    )
+    kernel = project.kernel()
+    chapter.stop()
+    chapter.wait()
+    assert has_ended(kernel)
+
+
+@pytest.fixture
+def attempts(monkeypatch):
+    """A list of the errors that papermill raises at each attempt, None for none."""
+    errors = []
+
+    def execute_notebook(*arguments, **options):
+        error = errors.pop(0)
+        if error is not None:
+            raise error
+
+    monkeypatch.setattr(one_chapter.papermill, "execute_notebook", execute_notebook)
+    return errors
+
+
+def test_a_kernel_that_does_not_start_is_started_once_more(attempts):
+    attempts += [CLASH, None]
+    execute("source", "target", {})
+    assert not attempts
+
+
+def test_a_kernel_that_does_not_start_twice_is_an_error(attempts):
+    attempts += [CLASH, CLASH, None]
+    with pytest.raises(RuntimeError, match="died before replying"):
+        execute("source", "target", {})
+    assert attempts == [None]
+
+
+def test_another_error_is_not_tried_again(attempts):
+    attempts += [RuntimeError("Kernel died"), None]
+    with pytest.raises(RuntimeError, match="Kernel died"):
+        execute("source", "target", {})
+    assert attempts == [None]
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (OSError("planted\nmore"), "OSError: planted"),
+        (
+            papermill.PapermillExecutionError(0, 1, "", "KeyError", "'planted'", []),
+            "KeyError: 'planted'",
+        ),
+    ],
+)
+def test_the_first_line_of_an_error(error, line):
+    assert first_line(error) == line
