@@ -89,9 +89,11 @@ def end_with_the_report() -> None:
 
     def wait_and_end() -> None:
         os.read(sys.stdin.fileno(), 1)  # The report writes nothing: this is the end.
-        for process in psutil.Process().children(recursive=True):
+        processes = psutil.Process().children(recursive=True)
+        for process in processes:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
+        psutil.wait_procs(processes, timeout=5)
         os._exit(1)
 
     threading.Thread(target=wait_and_end, daemon=True).start()

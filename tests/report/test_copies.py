@@ -1,4 +1,4 @@
-"""What a copy of a notebook keeps of an execution, and what goes back into notebooks/."""
+"""What an executed copy keeps, and what of it goes back into notebooks/."""
 
 import nbformat
 import pytest
