@@ -305,13 +305,17 @@ def _start_worker(environment: dict[str, str]) -> None:
 def progress(total: int, missing: int) -> Iterator[Callable[[], Any]]:
     """Show how far a sweep is: of its `total` runs, `missing` are still to be trained.
 
-    Yields a function to call after each run that was trained. A notebook shows a bar; a
-    chapter of a report writes lines of JSON to the log that `report` reads.
+    Yields a function to call after each run that was trained. A notebook shows a bar if
+    there is something to train; a chapter of a report writes lines of JSON to the log
+    that `report` reads.
     """
     log = places.progress_log()
     done = total - missing
     if log is None:
-        with tqdm(total=total, initial=done, desc="runs", leave=False) as bar:
+        bar = tqdm(
+            total=total, initial=done, desc="runs", leave=False, disable=missing == 0
+        )
+        with bar:
             yield bar.update
         return
 
