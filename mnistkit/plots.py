@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, MaxNLocator
 from matplotlib.transforms import ScaledTranslation
 
-from mnistkit.stats import proportion_interval, summarize
+from mnistkit.stats import as_counts, check_columns, proportion_interval, summarize
 
 MARKERS = "os^Dv<P>"
 GREY = "#555555"
@@ -22,6 +22,17 @@ LIGHT_BLUE = "#56B4E9"
 def _as_text(value: Any) -> str:
     """Return a group's value as text, such as "0.0001", "1e-05" or "64"."""
     return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _check_drawable(frame: pd.DataFrame, *columns: str, value: str) -> None:
+    """Raise ValueError for a frame of which nothing would be seen.
+
+    It lacks one of the columns, has no rows, or has no finite number in `value`.
+    """
+    check_columns(frame, *columns, value)
+    if not np.isfinite(frame[value].astype(float)).any():
+        reason = "finite value" if len(frame) > 0 else "row"
+        raise ValueError(f"there is no {reason} of {value!r} to draw")
 
 
 def curves(
@@ -42,7 +53,8 @@ def curves(
 
     Groups get colour, dash pattern and marker by order of appearance, or by `order`,
     a list of all values of `by`: a group that is missing in one figure then leaves the
-    styles of the others alone. There may be up to 8 groups; ValueError beyond.
+    styles of the others alone. There may be up to 8 groups. ValueError for more, for a
+    group that `order` lacks, and for a frame without the columns or a finite `y`.
 
     The legend stands right of the axes, in the order in which the lines end;
     `labels=False` leaves it out. `log` makes the y axis logarithmic. `ends` shows only
@@ -50,8 +62,13 @@ def curves(
     cover each other. The y limits come from the means only; wide intervals of few seeds
     are clipped.
     """
+    _check_drawable(frame, x, by, value=y)
     table = summarize(frame, [by, x], y)
-    order = list(table[by].unique() if order is None else order)
+    groups = list(table[by].unique())
+    order = groups if order is None else list(order)
+    lost = [group for group in groups if group not in order]
+    if lost:
+        raise ValueError(f"order lacks {lost[0]!r}, a value of {by}")
     styles = list(plt.rcParams["axes.prop_cycle"])
     if len(order) > len(styles):
         raise ValueError(f"{len(order)} groups of {by}: at most {len(styles)} readable")
@@ -121,8 +138,11 @@ def dots(
     """Draw a row per group of summarize(): a dot at the mean and the 95 % interval.
 
     Rows keep the frame's order from the top down. The column `label` names them; mean
-    and n stand at the right.
+    and n stand at the right. ValueError for a frame without rows or one of the columns.
     """
+    check_columns(frame, label, "mean", "low", "high", "n")
+    if frame.empty:
+        raise ValueError("there is no row of 'mean' to draw")
     heights = np.arange(len(frame))
     means = frame["mean"].to_numpy(float)
     low = frame["low"].to_numpy(float)
@@ -152,10 +172,12 @@ def heatmap(
     """Draw the numbers of a frame as colours and as text.
 
     Missing numbers stay grey and empty. Row and column names are those of the frame;
-    `label` names the colour bar.
+    `label` names the colour bar. ValueError if no number is finite.
     """
     import seaborn as sns
 
+    if not np.isfinite(table.astype(float)).any(axis=None):
+        raise ValueError(f"there is no finite number in a table {list(table.shape)}")
     sns.heatmap(
         table,
         ax=ax,
@@ -178,9 +200,10 @@ def confusion_heatmap(ax: plt.Axes, matrix: npt.ArrayLike) -> plt.Axes:
     """Draw counts [10, 10], a row per true digit; colour shows the errors only.
 
     The diagonal is grey: on one scale for all cells, the 980 or so right answers of
-    each digit would make every error look like none.
+    each digit would make every error look like none. ValueError for shares, which do
+    not fit into the cells, and for another shape.
     """
-    matrix = np.asarray(matrix)
+    matrix = as_counts(matrix)
     is_right = np.eye(len(matrix), dtype=bool)
     errors = np.ma.masked_array(matrix, is_right)
     most = max(1, errors.max())
@@ -210,12 +233,19 @@ def image_grid(
     """Draw one image [28, 28] or [1, 28, 28] per axes, with dark ink; return the axes.
 
     uint8 images share the scale 0..255, others each have their own minimum..maximum.
-    Spare axes stay blank. ValueError if there are more images than axes.
+    Spare axes stay blank. ValueError if there are more images than axes or titles, and
+    for images of another shape.
     """
     axes = np.asarray(axes)
     images = np.asarray(images)
     if len(images) > axes.size:
         raise ValueError(f"{len(images)} images do not fit into {axes.size} axes")
+    if images.ndim not in (3, 4) or images.ndim == 4 and images.shape[1] != 1:
+        raise ValueError(
+            f"images [N, 28, 28] or [N, 1, 28, 28] are needed, not {list(images.shape)}"
+        )
+    if titles is not None and len(titles) < len(images):
+        raise ValueError(f"{len(titles)} titles for {len(images)} images")
     limits = {"vmin": 0, "vmax": 255} if images.dtype == np.uint8 else {}
     for ax in axes.flat:
         ax.set_axis_off()
@@ -230,8 +260,11 @@ def reliability(ax: plt.Axes, table: pd.DataFrame) -> plt.Axes:
     """Draw accuracy against confidence: a dot per bin of calibration() that has images.
 
     The bars are 95 % Wilson intervals of the accuracy; the numbers count the images.
+    ValueError if the table lacks a column, or has no images.
     """
+    check_columns(table, "n")
     table = table[table["n"] > 0]
+    _check_drawable(table, "confidence", value="accuracy")
     ax.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle="--")
     ax.text(
         0.04,
@@ -282,9 +315,12 @@ def scatter_labelled(
     """Draw a point per row, named by the column `label`.
 
     Columns low and high, if there are any, become vertical bars. The names keep off
-    each other and off all points of the axes, those drawn before as well.
+    each other and off all points of the axes, those drawn before as well. ValueError
+    for a frame without the columns or a finite `y`.
     """
     from adjustText import adjust_text
+
+    _check_drawable(frame, x, label, value=y)
 
     if logx:
         ax.set_xscale("log")

@@ -2,13 +2,16 @@
 
 import base64
 import hashlib
+import inspect
 import json
 import math
 import platform
 import time
+import warnings
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import MISSING, asdict, dataclass, field, fields
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +19,47 @@ import joblib
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import OneCycleLR
 
 import mnistkit
-from mnistkit.data import MNIST, subset
+from mnistkit import definitions
+from mnistkit.data import MEAN, MNIST, STD, load_mnist, subset
 from mnistkit.models import MODELS, build_model
+from mnistkit.storage.documents import check_content, convert, unpack_predictions
+from mnistkit.storage.files import DataError
 from mnistkit.storage.store import Store
-from mnistkit.train import EXTRA_TESTS, LOSSES, OPTIMIZERS, SCHEDULES
+from mnistkit.train import EXTRA_TESTS, evaluate, one_cycle, predict, sgdm
+
+# The fields of a run that name an entry of a table, and the words for messages.
+KINDS = {
+    "model": "network",
+    "optimizer": "optimizer",
+    "schedule": "schedule",
+    "loss": "loss",
+}
+PRECISIONS = ("fp32", "bf16")
+# What numbers a run may have; None is left alone where its field allows it.
+RULES: dict[str, tuple[str, Callable[[float], bool]]] = {
+    "lr": ("above 0", lambda value: value > 0),
+    "batch_size": ("at least 1", lambda value: value >= 1),
+    "epochs": ("at least 1", lambda value: value >= 1),
+    "seed": ("in 0..2**63-1", lambda value: 0 <= value < 2**63),
+    "dropout": ("in [0, 1)", lambda value: 0 <= value < 1),
+    "weight_decay": ("at least 0", lambda value: value >= 0),
+    "clip_norm": ("above 0", lambda value: value > 0),
+    "patience": ("at least 1", lambda value: value >= 1),
+    "train_size": ("at least 1", lambda value: value >= 1),
+    "val_fraction": ("in [0, 1)", lambda value: 0 <= value < 1),
+    "eval_size": ("at least 1", lambda value: value >= 1),
+}
+
+
+# The parameters of torch's SGD and OneCycleLR that sgdm and one_cycle fill in.
+GIVEN = {"params", "optimizer", "max_lr", "total_steps", "epochs", "steps_per_epoch"}
+
+
+class NewerRecord(ValueError):
+    """A record has settings that this version of the package does not know."""
 
 
 @dataclass(frozen=True)
@@ -52,53 +90,119 @@ class Run:
     drop_last: bool = False  # leave out the last batch of an epoch if it is smaller
     test_every_epoch: bool = False  # add test scores to the history, to be shown only
     extra_tests: tuple[str, ...] = ()  # keys of EXTRA_TESTS, the tests of R2 and R3
+    precision: str = "fp32"  # "bf16": autocast to bfloat16
     model_options: dict[str, Any] = field(default_factory=dict)  # of the network
     optimizer_options: dict[str, Any] = field(default_factory=dict)
     schedule_options: dict[str, Any] = field(default_factory=dict)
+    code: dict[str, Any] = field(default_factory=dict)  # fingerprints: definitions.py
 
     def __post_init__(self) -> None:
-        self._convert()
-        self._check_names()
+        for item in fields(self):
+            value = convert(item.name, getattr(self, item.name), item.type)
+            object.__setattr__(self, item.name, value)
         self._check_numbers()
+        self._check_names()
+        own = definitions.foreign(self)
+        self._check_options()
+        # A part that is not known here keeps the fingerprint it was trained with.
+        code = {
+            kind: known
+            for kind, known in self.code.items()
+            if kind in KINDS and not definitions.is_ours(kind, getattr(self, kind))
+        }
+        for kind, (_, entry) in own.items():
+            if kind not in code:
+                code[kind] = definitions.fingerprint(entry)
+        object.__setattr__(self, "code", code)
 
-    def _convert(self) -> None:
-        """Bring equal settings to one form, so that they give one name."""
-        for name in ("lr", "dropout", "weight_decay", "val_fraction"):
-            object.__setattr__(self, name, float(getattr(self, name)))
-        if isinstance(self.extra_tests, str):
-            raise ValueError(f"extra_tests must be a list, got {self.extra_tests!r}")
-        object.__setattr__(self, "extra_tests", tuple(self.extra_tests))
-        for name in ("model_options", "optimizer_options", "schedule_options"):
-            # A record is read back from JSON, where a tuple has become a list.
-            plain = json.loads(json.dumps(getattr(self, name)))
-            object.__setattr__(self, name, plain)
+    @classmethod
+    def restore(cls, settings: dict[str, Any]) -> "Run":
+        """Return the run whose `canonical` gave `settings`, with its code of then.
+
+        What is defined in this process plays no part. NewerRecord for an unknown field.
+        """
+        known = {item.name: item for item in fields(cls)}
+        if unknown := set(settings) - set(known):
+            raise NewerRecord(f"it has settings unknown here: {', '.join(unknown)}")
+        run = object.__new__(cls)
+        for name, item in known.items():
+            default = {} if item.default is MISSING else item.default
+            value = convert(name, settings.get(name, default), item.type)
+            object.__setattr__(run, name, value)
+        run._check_numbers()
+        return run
+
+    def check_code(self) -> None:
+        """Raise ValueError if a network or the like was defined anew since.
+
+        The process that made the run can tell; a worker takes what it was sent.
+        """
+        for kind, word in KINDS.items():
+            name = getattr(self, kind)
+            known, entry = self.code.get(kind), definitions.TABLES[kind].get(name)
+            if entry is None:
+                raise ValueError(
+                    f"{word} {name!r} is not defined here: define it first"
+                )
+            if known is None and definitions.is_ours(kind, name):
+                continue
+            if known is not None and definitions.was_entered(kind, name):
+                continue
+            if known is None or known != definitions.fingerprint(entry):
+                raise ValueError(
+                    f"{word} {name!r} was defined anew after this run was made: "
+                    "make the run again"
+                )
 
     def _check_names(self) -> None:
-        choices: list[tuple[str, Sequence[str], dict[str, Any]]] = [
-            ("network", [self.model], MODELS),
-            ("optimizer", [self.optimizer], OPTIMIZERS),
-            ("schedule", [self.schedule], SCHEDULES),
-            ("loss", [self.loss], LOSSES),
-            ("test", self.extra_tests, EXTRA_TESTS),
+        choices: list[tuple[str, Sequence[str], Any]] = [
+            (word, [getattr(self, kind)], definitions.TABLES[kind])
+            for kind, word in KINDS.items()
+            if kind not in self.code
         ]
+        choices.append(("test", self.extra_tests, EXTRA_TESTS))
+        choices.append(("precision", [self.precision], PRECISIONS))
         for what, chosen, known in choices:
             for key in chosen:
                 if key not in known:
                     known_keys = ", ".join(known)
                     raise ValueError(f"unknown {what} {key!r}; known: {known_keys}")
 
-    def _check_numbers(self) -> None:
-        rules = {
-            "lr": (self.lr > 0 and math.isfinite(self.lr), "above 0"),
-            "batch_size": (self.batch_size >= 1, "at least 1"),
-            "epochs": (self.epochs >= 1, "at least 1"),
-            "dropout": (0 <= self.dropout < 1, "in [0, 1)"),
-            "val_fraction": (0 <= self.val_fraction < 1, "in [0, 1)"),
-            "patience": (self.patience is None or self.patience >= 1, "at least 1"),
+    def _check_options(self) -> None:
+        """Refuse options that the network, optimizer or schedule does not take."""
+        takes_dropout = self._takes_dropout()
+        if self.dropout > 0 and not takes_dropout:
+            raise ValueError(
+                f"dropout must be 0 for network {self.model!r}, which takes none"
+            )
+        dropout = {"dropout": self.dropout} if takes_dropout else {}
+        given: dict[str, tuple[int, dict[str, Any], dict[str, Any]]] = {
+            "model": (0, dropout, self.model_options),
+            "optimizer": (1, {"lr": 1, "weight_decay": 0}, self.optimizer_options),
+            "schedule": (3, {}, self.schedule_options),
         }
-        for name, (valid, rule) in rules.items():
-            if not valid:
-                raise ValueError(f"{name} must be {rule}, got {getattr(self, name)}")
+        for kind, (arguments, settings, options) in given.items():
+            entry = definitions.TABLES[kind].get(getattr(self, kind))
+            if entry is not None:
+                what = f"{KINDS[kind]} {getattr(self, kind)!r}"
+                check_call(what, entry, arguments, settings, options)
+
+    def _takes_dropout(self) -> bool:
+        entry = MODELS.get(self.model)
+        try:
+            known = inspect.signature(entry).parameters.values() if entry else []
+        except ValueError:  # a function in C states no parameters
+            return True
+        return any(
+            item.name == "dropout" or item.kind == item.VAR_KEYWORD for item in known
+        )
+
+    def _check_numbers(self) -> None:
+        for name, (rule, is_valid) in RULES.items():
+            value = getattr(self, name)
+            if value is None or (is_valid(value) and value != math.inf):
+                continue
+            raise ValueError(f"{name} must be {rule}, got {value!r:.80}")
         if self.val_fraction == 0 and (self.best_weights or self.patience):
             raise ValueError("best_weights and patience need val_fraction above 0")
 
@@ -124,18 +228,62 @@ class Run:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def settings(self) -> dict[str, Any]:
-        """Return all fields as one flat dict, with a key for each single option."""
+        """Return all fields but `code` as a flat dict, with a key for each option."""
         flat = asdict(self)
+        del flat["code"]
         for name in ("model_options", "optimizer_options", "schedule_options"):
             for key, value in flat.pop(name).items():
                 # A frame can be grouped by tuples but not by lists.
                 flat[key] = tuple(value) if isinstance(value, list) else value
         return flat
 
+    @property
+    def scaling(self) -> dict[str, Any]:
+        """The `mean` and `std` by which the images are normalised."""
+        return {
+            "mean": MEAN if self.normalize else 0.0,
+            "std": STD if self.normalize else 1.0,
+        }
+
     def build_model(self) -> nn.Module:
         """Return the network as this run starts with it, on the CPU."""
-        options = self.model_options
-        return build_model(self.model, self.seed, dropout=self.dropout, **options)
+        self.check_code()
+        dropout = {"dropout": self.dropout} if self._takes_dropout() else {}
+        return build_model(self.model, self.seed, **dropout, **self.model_options)
+
+
+def check_call(
+    what: str,
+    entry: Callable[..., Any],
+    arguments: int,
+    settings: dict[str, Any],
+    options: dict[str, Any],
+) -> None:
+    """Raise ValueError unless `entry` takes the settings and options by name.
+
+    Before them come as many `arguments` that have no name.
+    """
+    try:
+        signature = inspect.signature(entry)
+    except ValueError:  # a function in C states no parameters
+        return
+    known = list(signature.parameters)[arguments:]
+    open_ended = any(p.kind == p.VAR_KEYWORD for p in signature.parameters.values())
+    for passing, taking in ((sgdm, torch.optim.SGD), (one_cycle, OneCycleLR)):
+        if entry is passing:  # it passes on the options that it does not name
+            rest = set(inspect.signature(taking).parameters) - GIVEN
+            known[-1:] = sorted(rest - set(known))
+            open_ended = False
+    try:
+        if reserved := set(settings) & set(options):
+            raise TypeError(f"gets {reserved.pop()!r} from the run itself")
+        signature.bind(*[None] * arguments, **settings, **options)
+        unknown = set(options) - set(known)
+        if unknown and not open_ended:
+            raise TypeError(f"got an unexpected keyword argument {unknown.pop()!r}")
+    except TypeError as error:
+        names = ", ".join(name for name in known if name not in settings) or "none"
+        raise ValueError(f"{what} {error}; known: {names}") from None
 
 
 @dataclass
@@ -163,14 +311,44 @@ class Record:
 
     def labels(self, mnist: MNIST) -> np.ndarray:
         """Return the test labels that belong to `predictions`, int64 [N]."""
-        return mnist.test_labels[self.test_index(mnist)].cpu().numpy()
+        return tested_labels(mnist, self.run.eval_size).copy()
 
     def test_index(self, mnist: MNIST) -> Tensor:
         """Return the positions of the test images behind `predictions`, int64 [N]."""
         return subset(mnist.test_labels.cpu(), self.run.eval_size)
 
+    def verify(self, mnist: MNIST) -> None:
+        """Raise ValueError unless the accuracy follows from predictions and labels."""
+        labels = tested_labels(mnist, self.run.eval_size)
+        if len(labels) != len(self.predictions):
+            n = len(self.predictions)
+            raise ValueError(f"it has {n:,} predictions for {len(labels):,} images")
+        hits = int((self.predictions == labels).sum())
+        stated = self.summary["test_accuracy"] * len(self.predictions)
+        # Two nearly equal logits may have one probability, so one image is in doubt.
+        if not abs(stated - hits) < 1.5:
+            raise ValueError(
+                f"its test_accuracy is {self.summary['test_accuracy']}, but "
+                f"{hits / len(self.predictions)} by its predictions"
+            )
+
+    def predict(self, images: Tensor) -> Tensor:
+        """Return the trained network's logits [N, 10] of uint8 images [N, 28, 28].
+
+        The images are scaled as they were in training.
+        """
+        return predict(self.load_model(), images, **self.run.scaling)
+
+    def evaluate(self, images: Tensor, labels: Tensor) -> dict[str, float]:
+        """Return the trained network's `loss` and `accuracy`, scaled as in training."""
+        return evaluate(self.load_model(), images, labels, **self.run.scaling)
+
     def load_model(self) -> nn.Module:
-        """Return the trained network, on the CPU. ValueError without its weights."""
+        """Return the trained network, on the CPU. ValueError without its weights.
+
+        It expects images that are scaled as in training: pass `**run.scaling` to
+        `predict` and `evaluate`, or call those of the record.
+        """
         if self.weights is None:
             raise ValueError(f"{self.run.name} has no weights: sweep with keep_weights")
         model = self.run.build_model()
@@ -198,19 +376,38 @@ class Record:
         return document
 
     @classmethod
-    def from_document(cls, document: dict[str, Any]) -> "Record":
-        """Return the record that `to_document` wrote. An error if it is damaged."""
+    def from_document(
+        cls, document: dict[str, Any], source: str | None = None
+    ) -> "Record":
+        """Return the record that `to_document` wrote, trained on `source`.
+
+        ValueError, KeyError or the like if it is damaged; NewerRecord if a later
+        version of the package wrote it.
+        """
         content = dict(document)
-        packed = zlib.decompress(base64.b64decode(content.pop("test_predictions")))
-        # An image takes 5 bytes: one for its prediction, two for each probability.
-        n = len(packed) // 5
+        run = Run.restore(content.pop("run"))
+        content.pop("weights_sha256", None)  # the store compares it with the weights
+        text = content.pop("test_predictions")
+        arrays = unpack_predictions(text, content["data"].get("test_size"))
+        check_content(content, arrays)
+        found = content["data"].get("source")
+        if source is not None and found != source:
+            raise ValueError(f"its data is {found!r}, not {source!r}")
+        predictions, confidence, p_true = arrays
         return cls(
-            run=Run(**content.pop("run")),
-            predictions=np.frombuffer(packed, np.uint8, n),
-            confidence=np.frombuffer(packed, np.float16, n, offset=n),
-            p_true=np.frombuffer(packed, np.float16, n, offset=3 * n),
+            run,
+            predictions=predictions,
+            confidence=confidence,
+            p_true=p_true,
             **content,
         )
+
+
+@lru_cache(maxsize=32)
+def tested_labels(mnist: MNIST, eval_size: int | None) -> np.ndarray:
+    """Return the test labels of a run with that `eval_size`, int64 [N]."""
+    labels = mnist.test_labels.cpu()
+    return labels[subset(labels, eval_size)].numpy()
 
 
 def read_record(
@@ -219,21 +416,35 @@ def read_record(
     """Return the record of the run called `name`, trained on `source`, or None.
 
     `with_weights` also reads the weights; without them the record counts as absent. A
-    damaged record is set aside, with a warning that names it.
+    damaged record is set aside, with a warning that names it; one that a newer version
+    wrote is left alone.
     """
     store = store or Store()
     document = store.get(name, source, with_weights)
     if document is None:
         return None
     try:
-        record = Record.from_document(document)
+        record = Record.from_document(document, source)
         if record.run.name != name:
             raise ValueError(f"it holds run {record.run.name}")
+        mnist = _loaded(source)
+        if mnist is not None:
+            record.verify(mnist)
         return record
+    except NewerRecord as error:
+        warnings.warn(f"record {name} is of a newer version: {error}", stacklevel=2)
     except Exception as error:
         # Whatever is wrong in the document, the run can be trained again.
         store.set_aside(name, source, error)
-        return None
+    return None
+
+
+def _loaded(source: str) -> MNIST | None:
+    try:
+        mnist = load_mnist()
+    except DataError:
+        return None  # records can be read where there is no data
+    return mnist if mnist.source == source else None
 
 
 def environment(device: torch.device) -> dict[str, Any]:

@@ -15,15 +15,29 @@ from scipy import stats as sps
 DIGITS = range(10)
 
 
+def check_columns(frame: pd.DataFrame, *columns: str) -> None:
+    """Raise ValueError, which names both, if the frame lacks one of the columns."""
+    missing = [column for column in columns if column not in frame.columns]
+    if missing:
+        known = ", ".join(map(str, frame.columns))
+        raise ValueError(f"no column {missing[0]!r} in the frame; it has {known}")
+
+
 def mean_interval(
     values: npt.ArrayLike, level: float = 0.95
 ) -> tuple[float, float, float]:
     """Return (mean, low, high) of independent values, by Student's t interval.
 
     One value gives (mean, nan, nan), because one run does not tell how much runs vary.
-    No value gives (nan, nan, nan).
+    No value gives (nan, nan, nan). ValueError unless `values` are numbers [N] and
+    0 < level < 1.
     """
     values = np.asarray(values, dtype=float)
+    if values.ndim != 1 or not 0 < level < 1:
+        raise ValueError(
+            f"values [N] and 0 < level < 1 are needed, not {list(values.shape)} and "
+            f"{level}"
+        )
     if values.size == 0:
         return np.nan, np.nan, np.nan
     if values.size == 1:
@@ -39,10 +53,14 @@ def proportion_interval(
 ) -> tuple[float, float]:
     """Return (low, high) for a proportion such as accuracy on n images (Wilson, 1927).
 
-    ValueError unless 0 <= successes <= n and n >= 1.
+    ValueError unless both are whole numbers, 0 <= successes <= n and n >= 1: a share
+    such as 0.98 is not a number of successes.
     """
-    if n < 1 or not 0 <= successes <= n:
-        raise ValueError(f"{successes} successes of {n}: need 0 <= successes <= n >= 1")
+    whole = int(successes) == successes and int(n) == n
+    if not whole or n < 1 or not 0 <= successes <= n:
+        raise ValueError(
+            f"{successes} successes of {n}: need whole 0 <= successes <= n >= 1"
+        )
     trials = sps.binomtest(int(successes), int(n))
     interval = trials.proportion_ci(confidence_level=level, method="wilson")
     return float(interval.low), float(interval.high)
@@ -55,9 +73,11 @@ def summarize(
 
     `by` is a column name or a list of them; low..high is the t interval of the mean.
     Values that are not finite (runs that diverged) are left out, and n counts the
-    values that were kept: a smaller n is a finding, not a detail.
+    values that were kept: a smaller n is a finding, not a detail. ValueError for a
+    column that the frame lacks.
     """
     by = [by] if isinstance(by, str) else list(by)
+    check_columns(frame, *by, value)
     groups = frame.groupby(by, sort=False, observed=True, dropna=False)
     rows = []
     for key, values in groups[value]:
@@ -68,9 +88,26 @@ def summarize(
 
 def _as_digits(values: npt.ArrayLike, what: str) -> np.ndarray:
     digits = np.asarray(values)
-    if digits.ndim != 1 or not np.isin(digits, DIGITS).all():
+    if digits.ndim != 1 or len(digits) == 0:
         raise ValueError(f"{what} must be digits 0..9 of shape [N], got {digits.shape}")
+    # numpy counts True and False as the digits 1 and 0.
+    unfit = digits[~np.isin(digits, DIGITS) | (digits.dtype == bool)]
+    if len(unfit) > 0:
+        raise ValueError(f"{what} must be digits 0..9, got {unfit[0]}")
     return digits.astype(int)
+
+
+def as_counts(matrix: npt.ArrayLike) -> np.ndarray:
+    """Return a confusion matrix [10, 10] of counts as integers.
+
+    ValueError for another shape, and for shares: their rows were divided by a sum.
+    """
+    matrix = np.asarray(matrix)
+    if matrix.shape != (10, 10):
+        raise ValueError(f"counts [10, 10] are needed, not {list(matrix.shape)}")
+    if (matrix != np.floor(matrix)).any() or (matrix < 0).any():
+        raise ValueError("counts [10, 10] are needed, not shares or negative numbers")
+    return matrix.astype(int)
 
 
 def confusion(labels: npt.ArrayLike, predictions: npt.ArrayLike) -> np.ndarray:
@@ -126,9 +163,12 @@ def most_confused(matrix: npt.ArrayLike, n: int = 10) -> pd.DataFrame:
     """Return the n largest errors of a confusion matrix: true, predicted, count, share.
 
     `share` is the count divided by the number of images of the true digit. Pairs that
-    were never confused are not listed; ties keep the order of the digits.
+    were never confused are not listed; ties keep the order of the digits. ValueError
+    unless `matrix` holds counts [10, 10] and n >= 1.
     """
-    matrix = np.asarray(matrix)
+    matrix = as_counts(matrix)
+    if n < 1:
+        raise ValueError(f"n must be at least 1, not {n}")
     errors = matrix.copy()
     np.fill_diagonal(errors, 0)
     true, predicted = np.nonzero(errors)
@@ -154,9 +194,10 @@ def mcnemar(
     only_a and only_b count the images that only a, or only b, gets right; p is exact
     (binomial) and two-sided (McNemar, 1947). The test speaks about two trained networks
     on these images; for two *methods*, compared over seeds, use `paired_test`.
-    ValueError if the shapes differ.
+    ValueError if the shapes differ, or for anything but digits of shape [N].
     """
-    labels, a, b = np.asarray(labels), np.asarray(a), np.asarray(b)
+    labels = _as_digits(labels, "labels")
+    a, b = _as_digits(a, "predictions a"), _as_digits(b, "predictions b")
     if not labels.shape == a.shape == b.shape:
         raise ValueError(f"shapes differ: {labels.shape}, {a.shape}, {b.shape}")
     only_a = int(((a == labels) & (b != labels)).sum())
@@ -169,9 +210,12 @@ def mcnemar(
 def holm(p: npt.ArrayLike) -> np.ndarray:
     """Return p values corrected for their number by Holm's method (Holm, 1979).
 
-    A nan stays nan and does not count as a test.
+    A nan stays nan and does not count as a test. ValueError unless `p` [N] lies in
+    0..1.
     """
     p = np.asarray(p, dtype=float)
+    if p.ndim != 1 or (p < 0).any() or (p > 1).any():
+        raise ValueError(f"p values [N] in 0..1 are needed, not {p.tolist()}")
     tests = np.isfinite(p).sum()
     # argsort puts nan last, so the first entries are the tests in order of their p.
     order = np.argsort(p)[:tests]
@@ -203,8 +247,10 @@ def paired_test(
     high and p are nan and the verdict is "undecided". (A t test would give p = 0 for
     equal differences. Accuracies are counts, so equal differences come from rounding or
     from too few seeds, not from certainty.) The differences are taken as roughly
-    normal. ValueError if a group holds the same pair twice.
+    normal. ValueError if a group holds the same pair twice, and for a column that the
+    frame lacks.
     """
+    check_columns(frame, by, value, pair)
     repeated = frame.duplicated([by, pair])
     if repeated.any():
         row = frame[repeated].iloc[0]
@@ -240,8 +286,9 @@ def calibration(
     `confidence` [N] is the probability given to each prediction, `correct` bool [N]
     whether it is right. low and high are the edges of the bin (low <= confidence <
     high; the last bin includes 1), n counts its images, and confidence and accuracy are
-    means over them, nan in an empty bin. ValueError if the shapes differ or a
-    confidence lies outside 0..1.
+    means over them, nan in an empty bin. ValueError if the shapes differ, if there are
+    no images or no bins, if a confidence lies outside 0..1, or if `correct` is anything
+    but true or false.
     """
     confidence = np.asarray(confidence, dtype=float)
     correct = np.asarray(correct, dtype=float)
@@ -249,6 +296,10 @@ def calibration(
         raise ValueError(f"shapes differ: {confidence.shape} and {correct.shape}")
     if not ((confidence >= 0) & (confidence <= 1)).all():
         raise ValueError("confidence must lie in 0..1")
+    if not np.isin(correct, (0, 1)).all():
+        raise ValueError("correct must be true or false: predictions == labels")
+    if len(confidence) == 0 or bins < 1:
+        raise ValueError(f"{len(confidence)} images in {bins} bins: need 1 or more")
     edges = np.linspace(0, 1, bins + 1)
     bin_of_image = np.digitize(confidence, edges[1:-1])  # [N], 0..bins-1
     n = np.bincount(bin_of_image, minlength=bins)

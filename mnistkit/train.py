@@ -9,11 +9,20 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.optim import Optimizer, lr_scheduler
 from torch.optim.lr_scheduler import LRScheduler
 from torch.optim.optimizer import ParamsT
 
-from mnistkit.data import MEAN, STD, Batches, normalize
+from mnistkit.data import (
+    MEAN,
+    STD,
+    Batches,
+    check_images,
+    check_labels,
+    normalize,
+)
+from mnistkit.steps import autocast, make_step
 
 # Steps per entry of `window_losses`: R2 printed the mean loss of every 100 steps.
 WINDOW = 100
@@ -122,6 +131,8 @@ def fit(
     validation: tuple[Tensor, Tensor] | None = None,
     loss_fn: Callable[[Tensor, Tensor], Tensor] = F.cross_entropy,
     clip_norm: float | None = None,
+    precision: str = "fp32",
+    done: int = 0,
 ) -> Iterator[dict[str, Any]]:
     """Train `model` in place and yield one row of history after each epoch.
 
@@ -129,6 +140,10 @@ def fit(
     gives images [B, 1, 28, 28] and labels [B]; `loss_fn` takes logits [B, 10] and
     labels. `schedule` is stepped after every batch. `clip_norm` bounds the norm of the
     gradient. `validation` is a pair of uint8 images [N, 28, 28] and labels [N].
+    `precision` is "fp32" or "bf16", see `steps.autocast`. Of the `epochs`, `done` are
+    already behind: a training that is resumed begins with epoch done + 1. ValueError,
+    before the first step, if a last batch of one image is too small for batch norm, and
+    for validation images or labels of another kind.
 
     A row is a dict with these keys:
     - epoch: its number, counted from 1;
@@ -139,24 +154,21 @@ def fit(
     - seconds: the time of the training alone, with the device synchronised;
     - val_loss, val_accuracy: the scores after the epoch, if there is `validation`.
     """
-    for epoch in range(1, epochs + 1):
+    _check_last_batch(model, batches)
+    if validation is not None:
+        check_images(validation[0])
+        check_labels(validation[1], validation[0])
+    train_step = make_step(model, optimizer, loss_fn, clip_norm, schedule, precision)
+    for epoch in range(done + 1, epochs + 1):
         start = clock(batches.images.device)
         model.train()
         step_losses = []
         step_hits = []
         seen = 0
         for images, labels in batches:
-            logits = model(images)
-            loss = loss_fn(logits, labels)
-            optimizer.zero_grad()
-            loss.backward()
-            if clip_norm is not None:
-                nn.utils.clip_grad_norm_(model.parameters(), clip_norm)
-            optimizer.step()
-            if schedule is not None:
-                schedule.step()
-            step_losses.append(loss.detach())
-            step_hits.append((logits.detach().argmax(1) == labels).sum())
+            loss, logits = train_step(images, labels)
+            step_losses.append(loss)
+            step_hits.append((logits.argmax(1) == labels).sum())
             seen += len(labels)
         # Losses and hits leave the device once per epoch: reading them at each step
         # would make the loop wait for the device.
@@ -176,23 +188,59 @@ def fit(
         yield row
 
 
+def _check_last_batch(model: nn.Module, batches: Batches) -> None:
+    """Raise ValueError if a last batch of one image is too small for batch norm.
+
+    In training mode batch norm needs two values per channel. One image has them unless
+    its maps are 1x1, as in lenet. A forward pass on the "meta" device, which computes
+    shapes only, tells.
+    """
+    size = len(batches.labels)
+    if batches.drop_last or (size - 1) % batches.batch_size != 0:
+        return
+    values = [*model.named_parameters(), *model.named_buffers()]
+    meta = {name: value.to("meta") for name, value in values}
+    model.train()
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            functional_call(model, meta, torch.empty(1, 1, 28, 28, device="meta"))
+    except Exception as error:
+        # A network that fails on "meta" for another reason may still train.
+        if "more than 1 value per channel" in str(error):
+            raise ValueError(
+                f"{size} images in batches of {batches.batch_size} leave a last batch "
+                "of one image, and batch norm needs two: choose another batch_size, or "
+                "drop_last=True"
+            ) from None
+
+
 def predict(
     model: nn.Module,
     images: Tensor,
     batch_size: int = 1000,
     mean: float = MEAN,
     std: float = STD,
+    precision: str = "fp32",
 ) -> Tensor:
-    """Return the logits [N, 10] of uint8 images [N, 28, 28], without gradients.
+    """Return the float32 logits [N, 10] of uint8 images [N, 28, 28], without gradients.
 
     The network is in evaluation mode meanwhile and returns to the mode it was in.
+    ValueError unless the images are uint8, one or more, and on the network's device:
+    they are normalised here, and float images would be normalised twice.
     """
+    check_images(images)
+    for weight in model.parameters():
+        if weight.device != images.device:
+            raise ValueError(
+                f"the images are on {images.device} and the network on "
+                f"{weight.device}: use images.to({str(weight.device)!r})"
+            )
     training = model.training
     model.eval()
-    with torch.inference_mode():
+    with torch.inference_mode(), autocast(images.device, precision):
         parts = [model(normalize(part, mean, std)) for part in images.split(batch_size)]
     model.train(training)
-    return torch.cat(parts)
+    return torch.cat(parts).float()
 
 
 def evaluate(
@@ -200,8 +248,11 @@ def evaluate(
 ) -> dict[str, float]:
     """Return the mean cross-entropy `loss` and the `accuracy` (0..1) over N images.
 
-    The options are those of `predict`.
+    `labels` are int64 [N]. The options are those of `predict`. ValueError for images
+    that `predict` refuses, and for labels that are not one digit 0..9 per image.
     """
+    check_images(images)
+    check_labels(labels, images)
     logits = predict(model, images, **options)
     return {
         "loss": F.cross_entropy(logits, labels).item(),

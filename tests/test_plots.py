@@ -229,3 +229,73 @@ def test_scatter_names_every_point(ax):
 def test_scatter_keeps_the_names_apart(ax):
     _, b, c = [text.get_window_extent() for text in scatter(ax)]
     assert not b.overlaps(c)
+
+
+TABLE = summarize(history(["sgd"]), "name", "loss")
+XY = dict(xlabel="", ylabel="")
+FRAME_PLOTS = {
+    "curves": lambda ax, frame: plots.curves(ax, frame, "epoch", "loss", "name", **XY),
+    "dots": lambda ax, frame: plots.dots(ax, frame, "name", xlabel=""),
+    "reliability": plots.reliability,
+    "scatter_labelled": lambda ax, frame: plots.scatter_labelled(
+        ax, frame, "epoch", "loss", "name", **XY
+    ),
+}
+FRAMES = {
+    "curves": history(["sgd"]),
+    "dots": TABLE,
+    "reliability": calibration([0.9], [True]),
+    "scatter_labelled": history(["sgd"]),
+}
+
+
+@pytest.mark.parametrize("plot", FRAME_PLOTS)
+def test_a_frame_without_rows_is_refused(ax, plot):
+    with pytest.raises(ValueError, match="there is no row of '.*' to draw"):
+        FRAME_PLOTS[plot](ax, FRAMES[plot].iloc[:0])
+
+
+@pytest.mark.parametrize("plot", FRAME_PLOTS)
+def test_a_column_that_is_missing_is_named(ax, plot):
+    last = FRAMES[plot].columns[-1]
+    with pytest.raises(ValueError, match=f"no column '{last}' in the frame; it has"):
+        FRAME_PLOTS[plot](ax, FRAMES[plot].drop(columns=last))
+
+
+@pytest.mark.parametrize("plot", ["curves", "scatter_labelled"])
+def test_a_figure_that_would_show_nothing_is_refused(ax, plot):
+    frame = FRAMES[plot].assign(loss=np.nan)
+    with pytest.raises(ValueError, match="there is no finite value of 'loss' to draw"):
+        FRAME_PLOTS[plot](ax, frame)
+
+
+@pytest.mark.parametrize("table", [[], [[np.nan, np.inf]]])
+def test_a_heatmap_without_numbers_is_refused(ax, table):
+    with pytest.raises(ValueError, match="there is no finite number"):
+        plots.heatmap(ax, pd.DataFrame(table))
+
+
+def test_a_group_that_the_order_lacks_is_named(ax):
+    """It would not be drawn."""
+    with pytest.raises(ValueError, match="order lacks 'adam', a value of name"):
+        draw(ax, history(["sgd", "adam"]), order=["sgd"])
+
+
+@pytest.mark.parametrize(
+    ("matrix", "message"),
+    [(np.eye(10) / 3, "not shares"), (np.eye(3), r"not \[3, 3\]")],
+)
+def test_a_confusion_matrix_has_ten_rows_of_counts(ax, matrix, message):
+    with pytest.raises(ValueError, match=message):
+        plots.confusion_heatmap(ax, matrix)
+
+
+@pytest.mark.parametrize("shape", [(28, 28), (2, 3, 28, 28)])
+def test_images_of_another_shape_are_refused(three, shape):
+    with pytest.raises(ValueError, match="28, 28. are needed, not"):
+        plots.image_grid(three, np.zeros(shape)[:3])
+
+
+def test_an_image_without_a_title_is_refused(three):
+    with pytest.raises(ValueError, match="1 titles for 2 images"):
+        plots.image_grid(three, np.zeros((2, 28, 28)), ["7"])

@@ -306,3 +306,39 @@ def test_error_of_a_forecaster(is_calibrated, low, high):
     right = rng.random(50_000) < confidence
     error = stats.expected_calibration_error(confidence, right == is_calibrated)
     assert low <= error < high
+
+
+DIGITS = np.arange(10)
+SHARES = np.full((10, 10), 0.1)
+UNFIT = {
+    "a table of values": (lambda: stats.mean_interval([[1, 2], [3, 4]]), r"\[2, 2\]"),
+    "a level in percent": (lambda: stats.mean_interval([1, 2], 95), "0 < level < 1"),
+    "a share as a count": (lambda: stats.proportion_interval(0.98, 1), "whole"),
+    "a mask": (lambda: stats.confusion(DIGITS, DIGITS == 3), "digits 0..9, got False"),
+    "no images": (lambda: stats.class_table([], []), r"of shape \[N\], got \(0,\)"),
+    "probabilities": (lambda: stats.mcnemar(DIGITS, DIGITS, SHARES), r"got \(10, 10\)"),
+    "shares": (lambda: stats.most_confused(SHARES), "not shares"),
+    "other counts": (lambda: stats.most_confused(np.ones((2, 3))), r"not \[2, 3\]"),
+    "no pairs": (lambda: stats.most_confused(np.eye(10), -1), "at least 1, not -1"),
+    "p above 1": (lambda: stats.holm([5.0, 0.1]), r"in 0\.\.1 are needed"),
+    "a table of p": (lambda: stats.holm([[0.1, 0.2]]), r"p values \[N\]"),
+    "labels": (lambda: stats.calibration([0.9], [7]), "predictions == labels"),
+    "no confidence": (lambda: stats.expected_calibration_error([], []), "0 images"),
+    "no bins": (lambda: stats.calibration([0.9], [True], 0), "in 0 bins"),
+    "other columns": (
+        lambda: stats.summarize(seeds(a=[0.5]), "optimiser", "accuracy"),
+        "no column 'optimiser' in the frame; it has optimizer, seed, accuracy",
+    ),
+    "no seeds": (
+        lambda: stats.paired_test(seeds(a=[0.5]), "optimizer", "accuracy", "run"),
+        "no column 'run'",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", UNFIT)
+def test_what_has_no_answer_is_refused(name):
+    """Unchecked, each gives meaningless numbers or an error of another library."""
+    call, message = UNFIT[name]
+    with pytest.raises(ValueError, match=message):
+        call()

@@ -4,6 +4,10 @@ import copy
 import json
 import math
 import multiprocessing
+import pickle
+import re
+import subprocess
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -17,7 +21,8 @@ from mnistkit import sweeps
 from mnistkit.runs import Record, Run, read_record
 from mnistkit.storage.store import Store
 from mnistkit.sweeps import best_epoch, select_data, sweep, train_run
-from mnistkit.train import LOSSES, evaluate
+from mnistkit.train import LOSSES, SCHEDULES, evaluate
+from mnistkit.workers import checkpoints
 
 TINY = Run(model="lenet", epochs=2, train_size=400, eval_size=200, dropout=0.2)
 ONE_STEP = Run(
@@ -35,6 +40,7 @@ def timeless(record: Record) -> dict:
     """What must be equal in the records of equal runs: all but times and weights."""
     content = copy.deepcopy(record.to_document())
     content.pop("weights", None)
+    content.pop("weights_sha256", None)
     content["environment"].pop("finished")
     content["summary"].pop("seconds")
     for row in content["history"]:
@@ -325,7 +331,7 @@ def trained(store_folder, tiny, monkeypatch):
     """Seeds of the runs that were trained; no run is, they all get the same record."""
     seeds = []
 
-    def pretend(run, keep_weights=False, bar=False):
+    def pretend(run, keep_weights=False, *others, **options):
         seeds.append(run.seed)
         return replace(tiny, run=run, weights=tiny.weights if keep_weights else None)
 
@@ -378,19 +384,60 @@ def test_a_record_without_weights_is_trained_again_where_they_are_needed(trained
         assert torch.equal(read.weights[name], value), name
 
 
-def test_what_is_finished_is_kept_when_a_run_fails(trained, here, tiny, monkeypatch):
-    pretend = sweeps.train_run
+BAD = replace(FEW[0], batch_size=401)  # there are 400 images
 
-    def fail_at_2(run, *arguments):
-        if run.seed == 2:
-            raise RuntimeError("out of memory")
-        return pretend(run, *arguments)
 
-    monkeypatch.setattr(sweeps, "train_run", fail_at_2)
-    with pytest.raises(RuntimeError, match="out of memory"):
-        sweep(FEW, here)
-    found = [read_record(run.name, tiny.data["source"]) for run in FEW]
-    assert [record is not None for record in found] == [True, True, False]
+def test_a_run_that_fails_neither_stops_the_others_nor_loses_them(store_folder, mnist):
+    with pytest.raises(ValueError, match="1 of 4 runs.*batch_size=401") as caught:
+        sweep([FEW[0], BAD, *FEW[1:]], jobs=1)
+    assert "\n" not in str(caught.value)
+    assert all(read_record(run.name, mnist.source) for run in FEW)
+
+
+@pytest.mark.slow
+def test_a_run_that_fails_in_a_worker_is_named(store_folder, mnist):
+    with pytest.raises(ValueError, match="1 of 4 runs.*batch_size must be in 1..400"):
+        sweep([FEW[0], BAD, *FEW[1:]], jobs=2)
+    assert all(read_record(run.name, mnist.source) for run in FEW)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options", "error", "message"),
+    [
+        ([FEW[0]], {}, TypeError, r"sweep\(\[run\]\)"),
+        ([{"lr": 0.1}], {}, TypeError, "a list of Run, not a dict"),
+        ([[FEW[0], 3]], {}, TypeError, "contains 3"),
+        ([FEW, 4], {}, TypeError, "executor"),
+        ([FEW, None, "records"], {}, TypeError, "Store"),
+        ([FEW], {"jobs": 0}, ValueError, "jobs"),
+        ([FEW], {"jobs": 1.5}, ValueError, "jobs"),
+        ([FEW], {"device": "gpu"}, ValueError, "auto, cpu, cuda"),
+    ],
+)
+def test_wrong_arguments_are_named_in_one_line(arguments, options, error, message):
+    with pytest.raises(error, match=message) as caught:
+        sweep(*arguments, **options)
+    assert "\n" not in str(caught.value)
+
+
+def test_cuda_without_a_gpu_names_the_remedy(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ValueError, match="device='cpu'"):
+        sweep(FEW, device="cuda")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"),
+        RuntimeError("CUDA error: no kernel image is available\nCompile with ..."),
+    ],
+)
+def test_what_a_gpu_cannot_train_names_the_remedy(error):
+    with pytest.raises(RuntimeError, match="use device='cpu'") as caught:
+        with sweeps.remedy_for_cuda(torch.device("cuda")):
+            raise error
+    assert "\n" not in str(caught.value)
 
 
 def test_a_worker_with_other_data_is_refused(trained, here, tiny, monkeypatch):
@@ -411,6 +458,22 @@ def test_a_sweep_writes_how_far_it_is(trained, here, tmp_path, monkeypatch):
         {"done": 1},
         {"done": 1},
     ]
+
+
+def test_a_sweep_says_what_it_found_and_what_it_trains(store_folder, capsys):
+    sweep(FEW[:1], jobs=1)
+    capsys.readouterr()
+    sweep(FEW, jobs=1)
+    first, last = capsys.readouterr().err.splitlines()
+    assert re.fullmatch(r"3 runs: 1 found, 2 to train, about \d+ s", first)
+    assert re.fullmatch(r"3 runs: 1 found, 2 trained in \d+ s", last)
+
+
+def test_a_sweep_that_trains_nothing_prints_nothing(store_folder, capfd):
+    sweep(FEW[:1], jobs=1)
+    capfd.readouterr()
+    sweep(FEW[:1])
+    assert capfd.readouterr() == ("", "")
 
 
 def test_a_store_that_cannot_be_written_is_found_before_training(trained, tmp_path):
@@ -514,6 +577,261 @@ def test_a_killed_sweep_goes_on_where_it_stopped(killed, here, mnist):
     few = [replace(FEW[0], seed=seed) for seed in range(5)]
     assert len(sweep(few, here, store)) == 5
     assert {path: path.stat().st_mtime_ns for path in written} == written
+
+
+# ---------------------------------------------------- a notebook and a shell around it
+
+IN_MAIN = """
+import os, signal, sys, threading, time
+from dataclasses import replace
+from torch import nn
+from mnistkit import MODELS, Run, sweep, train_run
+from mnistkit.train import OPTIMIZERS
+from torch.optim import SGD
+
+FEW = [
+    Run(model="mlp", epochs=1, train_size=400, eval_size=200, seed=seed)
+    for seed in range(8)
+]
+"""
+
+
+def python(script, tmp_path, **options):
+    path = tmp_path / "script.py"
+    path.write_text(IN_MAIN + script)
+    return subprocess.Popen(
+        [sys.executable, path],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        **options,
+    )
+
+
+OWN = """
+def tiny():
+    return nn.Sequential(nn.Flatten(), nn.Linear(784, 10))
+
+class Slow(SGD):
+    def __init__(self, params, lr, weight_decay):
+        super().__init__(params, lr / 10, weight_decay=weight_decay)
+
+MODELS["tiny"] = tiny
+OPTIMIZERS["slow"] = Slow
+runs = [replace(run, model="tiny", optimizer="slow") for run in FEW[:2]]
+first = sweep(runs, jobs=2)
+assert [r.summary["parameters"] for r in first] == [7850, 7850]
+again = train_run(runs[0])
+assert again.history[0]["train_loss"] == first[0].history[0]["train_loss"]
+
+def tiny():
+    return nn.Sequential(nn.Flatten(), nn.Linear(784, 20), nn.Linear(20, 10))
+
+MODELS["tiny"] = tiny
+runs = [replace(run, model="tiny") for run in FEW[:2]]
+assert [r.summary["parameters"] for r in sweep(runs, jobs=2)] == [15910, 15910]
+
+ours, MODELS["mlp"] = MODELS["mlp"], tiny
+theirs = [replace(run, epochs=1) for run in FEW[:2]]
+assert [r.summary["parameters"] for r in sweep(theirs, jobs=2)] == [15910, 15910]
+MODELS["mlp"] = ours
+assert [r.summary["parameters"] for r in sweep(FEW[:2], jobs=2)] == [235146, 235146]
+"""
+
+
+@pytest.mark.slow
+def test_workers_train_what_is_defined_beside_the_sweep(store_folder, tmp_path):
+    """A new definition counts at once, and the package's own comes back."""
+    process = python(OWN, tmp_path)
+    _, errors = process.communicate()
+    assert process.returncode == 0, errors
+
+
+MODULE = '''
+sys.path.insert(0, os.path.dirname(__file__))
+import importlib, pathlib
+path = pathlib.Path(__file__).with_name("nets.py")
+for units in (5, 50):
+    path.write_text(f"""
+from torch import nn
+def tiny():
+    return nn.Sequential(nn.Flatten(), nn.Linear(784, {units}), nn.Linear({units}, 10))
+""")
+    os.utime(path, (units, units))
+    import nets
+    importlib.reload(nets)
+    MODELS["tiny"] = nets.tiny
+    runs = [replace(run, model="tiny") for run in FEW[:2]]
+    for record in sweep(runs, jobs=2):
+        assert record.summary["parameters"] == 785 * units + 10 * units + 10
+'''
+
+
+@pytest.mark.slow
+def test_workers_train_a_module_that_was_reloaded(store_folder, tmp_path):
+    process = python(MODULE, tmp_path)
+    _, errors = process.communicate()
+    assert process.returncode == 0, errors
+
+
+INTERRUPTED = """
+import _thread
+from mnistkit import sweeps
+from mnistkit.workers import checkpoints
+
+def when_some_are_kept():
+    while len(list(sweeps.Store().folder.rglob("*.json"))) < 2:
+        time.sleep(0.02)
+    os.killpg(0, signal.SIGINT)
+
+threading.Thread(target=when_some_are_kept, daemon=True).start()
+many = [replace(FEW[0], epochs=2, seed=seed) for seed in range(500)]
+try:
+    sweep(many, jobs=2)
+except KeyboardInterrupt as stopped:
+    print(stopped)
+    print(stopped._render_traceback_())
+sweep(FEW[:2], jobs=2)
+"""
+
+
+@pytest.mark.slow
+def test_an_interrupt_says_what_is_kept_and_nothing_else(store_folder, tmp_path):
+    process = python(INTERRUPTED, tmp_path, start_new_session=True)
+    output, errors = process.communicate()
+    assert process.returncode == 0, errors
+    message, traceback = output.splitlines()
+    assert re.fullmatch(r"Stopped: \d+ of 500 kept; run it again to go on.", message)
+    assert traceback == str([message])
+    assert "Traceback" not in errors
+    assert "KeyboardInterrupt" not in errors
+
+
+KILLED = """
+import psutil
+from mnistkit import sweeps
+from mnistkit.workers import checkpoints
+
+def kill_a_worker():
+    while len(list(sweeps.Store().folder.rglob("*.json"))) < 2:
+        time.sleep(0.02)
+    for child in psutil.Process().children():
+        if "LokyProcess" in " ".join(child.cmdline()):
+            child.kill()
+            return
+
+threading.Thread(target=kill_a_worker, daemon=True).start()
+many = [replace(FEW[0], epochs=2, seed=seed) for seed in range(500)]
+try:
+    sweep(many, jobs=2)
+except RuntimeError as error:
+    print(error)
+assert len(sweep(FEW[:2], jobs=2)) == 2
+"""
+
+
+@pytest.mark.slow
+def test_a_killed_worker_leaves_the_finished_runs(store_folder, tmp_path):
+    pytest.importorskip("psutil")
+    process = python(KILLED, tmp_path)
+    output, errors = process.communicate()
+    assert process.returncode == 0, errors
+    [line] = output.splitlines()
+    assert re.match(r"a worker process was killed .*: \d+ of 500 runs are kept", line)
+    assert len(list(store_folder.rglob("*.json"))) >= 2
+
+
+def test_weights_come_back_from_workers(store_folder):
+    kept = sweep(FEW[:2], keep_weights=True, jobs=2)
+    for run, record in zip(FEW, kept, strict=False):
+        expected = train_run(run, keep_weights=True).weights
+        assert all(
+            torch.equal(record.weights[name], expected[name]) for name in expected
+        )
+
+
+# ------------------------------------------------------------------------ checkpoints
+
+LONG = replace(
+    TINY,
+    optimizer="nadam",
+    epochs=5,
+    augment=True,
+    best_weights=True,
+    test_every_epoch=True,
+)
+
+
+class Crash(Exception):
+    pass
+
+
+def crash_after(epochs):
+    """A function to call after each epoch, which ends the training in the last one."""
+    done = []
+
+    def count():
+        done.append(0)
+        if len(done) > epochs:
+            raise Crash
+
+    return count
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_a_resumed_run_gives_the_record_of_an_uninterrupted_one(
+    schedule, tmp_path, monkeypatch
+):
+    run = replace(LONG, schedule=schedule)
+    path = tmp_path / "run.partial"
+    monkeypatch.setattr(checkpoints, "EVERY", 0)
+    with pytest.raises(Crash):
+        train_run(run, checkpoint=path, on_epoch=crash_after(2))
+    later = []
+    resumed = train_run(run, True, "auto", path, on_epoch=lambda: later.append(0))
+    whole = train_run(run, keep_weights=True)
+    assert len(later) == 3
+    assert timeless(resumed) == timeless(whole)
+    assert all(torch.equal(resumed.weights[k], whole.weights[k]) for k in whole.weights)
+
+
+def damage(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        damage,
+        lambda path: path.write_bytes(path.read_bytes()[:1000]),
+        lambda path: path.write_bytes(b""),
+        lambda path: path.write_bytes(pickle.dumps({"origin": {}})),
+        lambda path: torch.save({"origin": {"run": "another"}, "state": {}}, path),
+    ],
+    ids=["damaged", "truncated", "empty", "a pickle", "of another run"],
+)
+def test_a_checkpoint_that_is_no_use_is_ignored(spoil, tmp_path, monkeypatch, tiny):
+    path = tmp_path / "run.partial"
+    monkeypatch.setattr(checkpoints, "EVERY", 0)
+    with pytest.raises(Crash):
+        train_run(TINY, checkpoint=path, on_epoch=crash_after(1))
+    spoil(path)
+    assert timeless(train_run(TINY, checkpoint=path)) == timeless(tiny)
+
+
+def test_a_short_run_writes_no_checkpoint(tmp_path):
+    path = tmp_path / "run.partial"
+    with pytest.raises(Crash):
+        train_run(TINY, checkpoint=path, on_epoch=crash_after(1))
+    assert not path.exists()
+
+
+def test_a_sweep_leaves_no_checkpoint(store_folder, monkeypatch):
+    monkeypatch.setattr(checkpoints, "EVERY", 0)
+    sweep([TINY])
+    assert {path.suffix for path in store_folder.rglob("*.*")} == {".json"}
 
 
 # --------------------------------------------------------------------------- accuracy

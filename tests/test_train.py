@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from mnistkit.data import Batches, normalize
+from mnistkit.data import Batches, augment, normalize
 from mnistkit.models import build_model
 from mnistkit.train import (
     EXTRA_TESTS,
@@ -126,6 +126,49 @@ def test_clip_norm_bounds_the_step(few):
     assert length == pytest.approx(0.01, rel=1e-3)
 
 
+def test_fit_goes_on_after_the_epochs_that_are_done(few):
+    rows = train(linear(), Batches(*few, 64), "sgd", 0.1, epochs=3, done=1)
+    assert [row["epoch"] for row in rows] == [2, 3]
+
+
+def test_an_epoch_in_bf16_is_nearly_that_in_fp32(few):
+    batches = Batches(*few, 64), Batches(*few, 64)
+    (exact,) = train(linear(), batches[0], "sgd", 0.1)
+    (rounded,) = train(linear(), batches[1], "sgd", 0.1, precision="bf16")
+    assert rounded["train_loss"] != exact["train_loss"]
+    assert rounded["train_loss"] == pytest.approx(exact["train_loss"], rel=0.02)
+
+
+@pytest.mark.parametrize("batch_size", [64, 1])
+def test_a_last_batch_of_one_image_is_refused_before_the_training(few, batch_size):
+    """lenet ends in 1x1 maps: batch norm would have one value per channel."""
+    model = build_model("lenet")
+    state = copy.deepcopy(model.state_dict())
+    batches = Batches(few[0][:65], few[1][:65], batch_size)
+    with pytest.raises(ValueError, match=f"65 images in batches of {batch_size} leave"):
+        train(model, batches, "sgd", 0.1)
+    assert same_state(model, state)
+
+
+def test_unfit_validation_images_are_refused_before_the_training(few):
+    model = linear()
+    state = copy.deepcopy(model.state_dict())
+    with pytest.raises(ValueError, match="not float32"):
+        train(model, Batches(*few, 64), "sgd", 0.1, validation=(few[0] / 255, few[1]))
+    assert same_state(model, state)
+
+
+@pytest.mark.parametrize("name", ["small_resnet", "mlp"])
+def test_other_networks_take_a_last_batch_of_one_image(few, name):
+    batches = Batches(few[0][:65], few[1][:65], 64)
+    assert train(build_model(name), batches, "sgd", 0.1)
+
+
+def test_a_last_batch_that_is_dropped_is_no_reason_to_refuse(few):
+    batches = Batches(few[0][:65], few[1][:65], 64, drop_last=True)
+    assert train(build_model("lenet"), batches, "sgd", 0.1)
+
+
 def same_state(model, state) -> bool:
     return all(torch.equal(v, state[name]) for name, v in model.state_dict().items())
 
@@ -161,6 +204,73 @@ def test_evaluate_counts(few):
     right, wrong = math.log(1 + 9 * math.exp(-5)), math.log(math.exp(5) + 9)
     assert score["accuracy"] == pytest.approx(share)
     assert score["loss"] == pytest.approx(share * right + (1 - share) * wrong, rel=1e-5)
+
+
+UNFIT_IMAGES = {
+    "float in 0..1": (lambda images: images / 255, r"not float32 \[256, 28, 28\]"),
+    "normalised": (normalize, r"not float32 \[256, 1, 28, 28\]"),
+    "with a channel": (lambda images: images[:, None], r"not uint8 \[256, 1, 28, 28\]"),
+    "one image": (lambda images: images[0], r"not uint8 \[28, 28\]"),
+    "other size": (lambda images: images[:, :20], r"not uint8 \[256, 20, 28\]"),
+    "none": (lambda images: images[:0], r"not uint8 \[0, 28, 28\]"),
+    "numpy": (lambda images: images.numpy(), "not a ndarray: use torch.from_numpy"),
+    "list": (list, "not a list"),
+}
+
+
+@pytest.mark.parametrize("name", UNFIT_IMAGES)
+@pytest.mark.parametrize("function", ["predict", "evaluate", "normalize", "Batches"])
+def test_images_of_another_kind_are_refused(few, function, name):
+    """They would be normalised twice, or fail with a message of torch's."""
+    change, message = UNFIT_IMAGES[name]
+    images, labels = change(few[0]), few[1]
+    call = {
+        "predict": lambda: predict(linear(), images),
+        "evaluate": lambda: evaluate(linear(), images, labels),
+        "normalize": lambda: normalize(images),
+        "Batches": lambda: Batches(images, labels, 64),
+    }
+    with pytest.raises(ValueError, match=message):
+        call[function]()
+
+
+UNFIT_LABELS = {
+    "int32": (lambda labels: labels.int(), r"not int32 \[256\]"),
+    "one-hot": (lambda labels: F.one_hot(labels, 10), r"not int64 \[256, 10\]"),
+    "too few": (lambda labels: labels[:9], r"256 labels .*, not int64 \[9\]"),
+    "counted from 1": (lambda labels: labels + 1, "not labels in 1..10"),
+    "numpy": (lambda labels: labels.numpy(), "not a ndarray"),
+}
+
+
+@pytest.mark.parametrize("name", UNFIT_LABELS)
+@pytest.mark.parametrize("function", [evaluate, Batches])
+def test_labels_of_another_kind_are_refused(few, function, name):
+    change, message = UNFIT_LABELS[name]
+    model = [linear()] if function is evaluate else []
+    with pytest.raises(ValueError, match=message):
+        function(*model, few[0], change(few[1]))
+
+
+def test_images_on_another_device_than_the_network_are_refused(few):
+    with pytest.raises(ValueError, match="on cpu and the network on meta: use images"):
+        predict(linear().to("meta"), few[0])
+
+
+UNFIT_TO_AUGMENT = {
+    "bytes": (lambda images: images[:, None], "torch.uint8: use normalize"),
+    "normalised": (normalize, r"not in -0.42\d*..2.8\d*: augment them before"),
+    "without channel": (lambda images: images / 255, r"not \[256, 28, 28\]"),
+    "numpy": (lambda images: images.numpy(), "not uint8"),
+}
+
+
+@pytest.mark.parametrize("name", UNFIT_TO_AUGMENT)
+def test_images_of_another_kind_are_not_augmented(few, name):
+    """The background that moves in is 0, which is grey in normalised images."""
+    change, message = UNFIT_TO_AUGMENT[name]
+    with pytest.raises(ValueError, match=message):
+        augment(change(few[0]), torch.Generator())
 
 
 # ------------------------------------------------------------------------- the losses

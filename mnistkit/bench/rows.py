@@ -37,8 +37,9 @@ from mnistkit.data import Batches, load_mnist, normalize
 from mnistkit.runs import Run, environment
 from mnistkit.storage import places
 from mnistkit.storage.files import MNIST
-from mnistkit.sweeps import process_pool, select_data, train_run
+from mnistkit.sweeps import select_data, train_run
 from mnistkit.train import evaluate, fit
+from mnistkit.workers.pool import process_pool
 
 Row = dict[str, Any]  # row, other, ours_s, other_s, ratio, low, high, pairs, note
 

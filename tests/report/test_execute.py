@@ -14,18 +14,24 @@ from types import SimpleNamespace
 
 import nbformat
 import pandas as pd
+import psutil
 import pytest
 from tqdm import tqdm
 
 from mnistkit.__main__ import main
+from mnistkit.report import execute
 from mnistkit.report.execute import (
+    NotAChapterError,
     choose,
     default_scale,
     execute_chapters,
     find_parameters,
     interruptible,
+    pack_archive,
+    prepare,
     show_runs,
 )
+from mnistkit.storage.store import Store, packed
 
 SAVE = """
 import matplotlib.pyplot as plt
@@ -219,6 +225,164 @@ def test_the_page_is_published_nevertheless(failing):
     assert "01_good.failed.ipynb" in (failing.out / "index.html").read_text()
 
 
+def failing_chapter(project, source, scale="smoke"):
+    """A report of one chapter that fails."""
+    project.plant("02_other", source)
+    return report("--scale", scale)
+
+
+RUN_LIST = "experiment,run\nold,abc\n"
+
+
+@pytest.mark.parametrize("before", [RUN_LIST, None])
+def test_a_chapter_that_fails_leaves_its_run_list_as_it_was(project, before):
+    path = project.folder / "reports" / "smoke" / "02_other_runs.csv"
+    path.parent.mkdir(parents=True)
+    if before is not None:
+        path.write_text(before, "utf-8")
+    done = failing_chapter(project, f"{SWEEP}\nraise RuntimeError('planted')")
+    assert done.errors == ["02_other failed: RuntimeError: planted"]
+    assert (path.read_text("utf-8") if path.exists() else None) == before
+
+
+NO_FIGURE = SAVE.replace('"01_good"', '"02_other"') + "plt.close(fig)"
+
+
+def test_a_chapter_that_saves_figures_and_shows_none_has_failed(project):
+    done = failing_chapter(project, NO_FIGURE)
+    assert done.status == 1
+    assert done.errors == [
+        "02_other failed: saved figures, but shows none; "
+        "look for a backend that it sets"
+    ]
+    assert (project.folder / "reports" / "smoke" / "02_other.failed.ipynb").exists()
+
+
+# --------------------------------------------------- notebooks that are not chapters
+
+NOT_CHAPTERS = {
+    "empty": "",
+    "truncated": '{"cells": [',
+    "no notebook": "[]",
+    "binary": "\0\1",
+    "without cells": '{"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}',
+}
+
+
+@pytest.fixture(params=NOT_CHAPTERS.values(), ids=NOT_CHAPTERS)
+def broken(project, request):
+    """The file notebooks/10_mine.ipynb, which is no chapter, beside a good one."""
+    project.plant("01_good")
+    path = project.folder / "notebooks" / "10_mine.ipynb"
+    path.write_text(request.param, "utf-8")
+    return path
+
+
+def test_a_file_that_is_no_chapter_is_refused_by_name(broken):
+    with pytest.raises(NotAChapterError, match="10_mine.*(repair|add)") as error:
+        find_parameters("10_mine", "smoke")
+    assert len(str(error.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("kind", ["folder", "link"])
+def test_what_is_no_file_is_no_chapter(project, kind):
+    path = project.folder / "notebooks" / "10_mine.ipynb"
+    path.mkdir() if kind == "folder" else path.symlink_to("nowhere")
+    with pytest.raises(NotAChapterError, match="10_mine.ipynb is no notebook"):
+        find_parameters("10_mine", "smoke")
+
+
+@pytest.fixture
+def beside(project):
+    """A chapter beside a notebook without parameters and one that is truncated."""
+    project.plant("02_other")
+    project.plant("09_mine", parameters=None)
+    (project.folder / "notebooks" / "10_mine.ipynb").write_text("{", "utf-8")
+    return project
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status"), [((), 0), (("--only", "2", "9", "10"), 1)]
+)
+def test_notebooks_that_are_no_chapters_are_named_and_left_out(
+    beside, arguments, status
+):
+    """The status is 1 only if they were asked for."""
+    done = report("--scale", "smoke", *arguments)
+    assert done.status == status
+    assert [re.sub("(mine).*", r"\1", line) for line in done.errors] == [
+        "left out: 09_mine",
+        f"left out: {beside.folder}/notebooks/10_mine",
+    ]
+    assert (beside.folder / "reports" / "smoke" / "02_other.ipynb").exists()
+
+
+def test_a_chapter_of_the_scales_that_is_broken_gives_the_status_1(project):
+    project.plant("01_good", parameters=None)
+    assert report("--scale", "smoke").status == 1
+
+
+# ------------------------------------------------------------------ folders and archive
+
+
+def test_what_a_dead_process_left_is_removed(tmp_path, monkeypatch):
+    monkeypatch.setattr(psutil, "pid_exists", lambda pid: pid == 1)
+    for name in ("index.html.1.tmp", "index.html.2.tmp", "my.tmp", "02_other.csv"):
+        (tmp_path / name).write_text("", "utf-8")
+    prepare(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "02_other.csv",
+        "index.html.1.tmp",
+        "my.tmp",
+    ]
+
+
+@pytest.mark.parametrize("kind", ["reports", "figures"])
+def test_a_folder_that_cannot_be_written_is_one_line(project, kind):
+    """The line comes before any chapter is executed."""
+    project.plant("01_good", 'raise RuntimeError("planted")')
+    (project.folder / kind).write_text("in the way", "utf-8")
+    done = report("--scale", "smoke")
+    assert done.status == 2
+    assert done.errors == [
+        f"error: cannot write to {project.folder / kind / 'smoke'} (Not a directory); "
+        "set MNISTKIT_OUT to a folder that can be written"
+    ]
+
+
+@pytest.mark.parametrize(("is_whole", "kept"), [(True, {"b"}), (False, {"a", "b"})])
+def test_only_a_whole_report_drops_records(project, is_whole, kept):
+    project.plant("02_other")
+    for name in ("a", "b"):
+        Store().put(name, "mnist", {"planted": name})
+    archive = project.folder / "reports" / "records" / "full.zip"
+    Store().pack({"a", "b"}, archive)
+    path = project.folder / "reports" / "02_other_runs.csv"
+    path.write_text("experiment,run\nnew,b\n", "utf-8")
+    pack_archive(archive, is_whole)
+    assert packed(archive) == kept
+
+
+@pytest.mark.parametrize(
+    ("arguments", "source", "is_whole"),
+    [
+        ((), "", True),
+        (("--only", "2"), "", False),
+        ((), "raise RuntimeError('planted')", False),
+    ],
+)
+def test_a_report_is_whole_with_all_chapters_and_no_failure(
+    project, full, monkeypatch, arguments, source, is_whole
+):
+    calls = []
+    monkeypatch.setattr(
+        execute, "pack_archive", lambda archive, is_whole: calls.append(is_whole)
+    )
+    project.plant("02_other", source or "print(n)")
+    report("--scale", "full", *arguments)
+    assert calls == [is_whole]
+
+
 # --------------------------------------------------------------------------- interrupts
 
 REPORT = """
@@ -340,7 +504,7 @@ def execute_two(project, source, jobs):
     out = project.folder / "reports"
     out.mkdir()
     todo = dict.fromkeys(("01_good", "02_other"), {})
-    assert execute_chapters(todo, out, {}, jobs, fresh=False) == {}
+    assert execute_chapters(todo, out, {"scale": "full"}, jobs, fresh=False) == {}
     return (project.folder / "notebooks" / "log").read_text().split()
 
 
@@ -445,8 +609,7 @@ def test_a_notebook_without_parameters_is_refused(project):
 
 
 def test_parameters_are_looked_at_before_any_chapter_is_executed(project):
-    project.plant("01_good")
-    project.plant("02_other", parameters=None)
+    project.plant("01_good", parameters="scale: str = 'full'")
     done = report("--scale", "smoke")
     assert done.status == 2
     assert not (project.folder / "reports").exists()

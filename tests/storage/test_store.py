@@ -1,12 +1,19 @@
 """The store: documents by name, whole or not at all, and the archive of them."""
 
+import errno
 import os
+import subprocess
+import sys
+import time
+import warnings
+import zipfile
+from pathlib import Path
 
 import pytest
 import torch
 
 from mnistkit.storage import places
-from mnistkit.storage.store import Store, packed
+from mnistkit.storage.store import LARGEST, Store, packed, write_atomically
 
 DOCUMENT = {"run": {"lr": 0.1}, "history": [{"epoch": 1, "loss": 0.25}]}
 WEIGHTS = {"0.weight": torch.tensor([[1.5, -2.0]]), "0.bias": torch.tensor([0.5])}
@@ -140,6 +147,133 @@ def test_a_store_that_can_be_written_is_left_empty(store):
     assert list(store.folder.iterdir()) == []
 
 
+def test_damaged_weights_matter_to_those_who_need_them_only(store):
+    path = store.put("a", "mnist", DOCUMENT | {"weights": WEIGHTS})
+    path.with_suffix(".safetensors").write_bytes(b"half a file")
+    assert store.get("a", "mnist") == DOCUMENT
+
+
+def test_weights_of_an_earlier_training_do_not_stay(store):
+    store.put("a", "mnist", DOCUMENT | {"weights": WEIGHTS})
+    store.put("a", "mnist", DOCUMENT)
+    assert store.get("a", "mnist", with_weights=True) is None
+
+
+def test_a_document_without_the_sum_of_its_weights_is_valid(store):
+    """The first edition wrote none."""
+    path = store.put("a", "mnist", DOCUMENT | {"weights": WEIGHTS})
+    text = path.read_text(encoding="utf-8")
+    kept = [line for line in text.splitlines() if "weights_sha256" not in line]
+    path.write_text("\n".join(kept).replace("],\n}", "]\n}"), encoding="utf-8")
+    assert same_weights(store.get("a", "mnist", with_weights=True))
+
+
+def test_an_absurdly_large_document_is_set_aside_unread(store):
+    path = store.put("a", "mnist", DOCUMENT)
+    os.truncate(path, LARGEST + 1)
+    with pytest.warns(UserWarning, match="a.damaged: it is larger than"):
+        assert store.get("a", "mnist") is None
+
+
+@pytest.mark.parametrize("suffix", [".json", ".safetensors", ".damaged"])
+@pytest.mark.parametrize("kind", ["folder", "link"])
+@pytest.mark.filterwarnings("ignore:damaged record")
+def test_what_is_in_the_way_blocks_no_run(store, suffix, kind):
+    """A folder or a dangling link has the name of a file of the store."""
+    path = store.path("a", "mnist")
+    obstacle = path.with_suffix(suffix)
+    obstacle.parent.mkdir(parents=True)
+    if kind == "folder":
+        (obstacle / "within").mkdir(parents=True)
+    else:
+        obstacle.symlink_to("nowhere")
+    if suffix == ".damaged":
+        path.write_text("no json", encoding="utf-8")
+    assert store.get("a", "mnist", with_weights=True) is None
+    assert store.get("a", "mnist") is None
+    store.put("a", "mnist", DOCUMENT | {"weights": WEIGHTS})
+    assert same_weights(store.get("a", "mnist", with_weights=True))
+
+
+def test_a_document_that_cannot_be_moved_is_absent(store, monkeypatch):
+    path = store.put("a", "mnist", DOCUMENT)
+    path.write_text("no json", encoding="utf-8")
+
+    def refuse(*_):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "replace", refuse)
+    with pytest.warns(UserWarning, match="it stays there"):
+        assert store.get("a", "mnist") is None
+
+
+# ------------------------------------------------------------------------- full disks
+
+
+@pytest.mark.parametrize("failing", ["write_bytes", "replace"])
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EACCES])
+def test_a_write_that_fails_names_the_file_and_leaves_nothing(
+    tmp_path, monkeypatch, failing, code
+):
+    def fail(self, *_):
+        if failing == "write_bytes":
+            Path(self).touch()
+        raise OSError(code, os.strerror(code))
+
+    home = Path if failing == "write_bytes" else os
+    monkeypatch.setattr(home, failing, fail)
+    with pytest.raises(OSError, match="a.json") as caught:
+        write_atomically(tmp_path / "a.json", b"text")
+    assert caught.value.errno == code
+    assert ("no space left" in str(caught.value)) == (code == errno.ENOSPC)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_interrupted_write_leaves_nothing(tmp_path, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "replace", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        write_atomically(tmp_path / "a.json", b"text")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_check_notices_a_disk_that_takes_empty_files_only(store, monkeypatch):
+    write_bytes = Path.write_bytes
+
+    def fill(self, content):
+        write_bytes(self, content[:1])
+        if len(content) > 4096:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "write_bytes", fill)
+    with pytest.raises(OSError, match="no space left on the disk.*MNISTKIT_STORE"):
+        store.check()
+
+
+def test_a_check_removes_what_dead_processes_left(store):
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    folder = store.put("a", "mnist", DOCUMENT).parent
+    left = [
+        folder / f"b.json.{dead.pid}.tmp",
+        store.folder / f".probe.{dead.pid}.tmp",
+    ]
+    living = folder / f"c.json.{os.getpid()}.tmp"
+    other = folder / "notes.tmp"
+    for path in (*left, living, other):
+        path.touch()
+    store.check()
+    assert not any(path.exists() for path in left)
+    assert living.exists() and other.exists()
+
+
+def test_a_checkpoint_lies_beside_the_document(store):
+    expected = store.path("a", "mnist").with_name("a.partial")
+    assert store.checkpoint_path("a", "mnist") == expected
+
+
 # --------------------------------------------------------------------- the archive
 
 
@@ -210,3 +344,100 @@ def test_the_same_documents_give_the_same_archive(store, tmp_path):
             os.utime(store.put(name, "mnist", DOCUMENT), (age, age))
         store.pack({"a", "b"}, archive)
     assert archives[0].read_bytes() == archives[1].read_bytes()
+
+
+def bytes_of_an_archive(folder, text='{"shipped": true}') -> bytes:
+    with zipfile.ZipFile(folder / "made.zip", "w") as archive:
+        archive.writestr("mnist/a.json", text)
+    return (folder / "made.zip").read_bytes()
+
+
+BAD_ARCHIVES = {
+    "truncated": lambda folder: bytes_of_an_archive(folder)[:-30],
+    "empty": lambda folder: b"",
+    "foreign": lambda folder: b"no archive",
+    "pointer": lambda folder: b"version https://git-lfs.github.com/spec/v1\noid sha256",
+    "bad crc": lambda folder: bytes_of_an_archive(folder).replace(b"true", b"TRUE"),
+    "no json": lambda folder: bytes_of_an_archive(folder, "half a rec"),
+}
+
+
+@pytest.mark.parametrize("kind", [*BAD_ARCHIVES, "folder", "link"])
+def test_a_damaged_archive_is_named_once_and_absent(store, shipped, tmp_path, kind):
+    shipped.mkdir()
+    bad = shipped / "bad.zip"
+    if kind == "folder":
+        bad.mkdir()
+    elif kind == "link":
+        bad.symlink_to("nowhere")
+    else:
+        bad.write_bytes(BAD_ARCHIVES[kind](tmp_path))
+    store.put("a", "mnist", DOCUMENT)
+    store.pack({"a"}, shipped / "good.zip")
+    elsewhere = Store(tmp_path / "empty", since=0)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        assert elsewhere.get("a", "mnist") == DOCUMENT
+        assert elsewhere.get("a", "mnist") == DOCUMENT
+        assert elsewhere.get("b", "mnist") is None
+    # A link to nowhere is what a file that is absent looks like.
+    assert len(caught) == (kind != "link")
+    assert all("bad.zip" in str(warning.message) for warning in caught)
+
+
+@pytest.mark.parametrize("compression", [zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA])
+@pytest.mark.parametrize("size", [LARGEST + 1, 10_000_000])
+def test_a_file_that_unpacks_to_too_much_is_not_unpacked(
+    store, shipped, compression, size
+):
+    shipped.mkdir()
+    with zipfile.ZipFile(shipped / "bomb.zip", "w", compression) as archive:
+        archive.writestr("mnist/a.json", b"[" + bytes(size))
+    with pytest.warns(UserWarning, match="mnist/a.json in .*bomb.zip: it unpacks to"):
+        assert store.get("a", "mnist") is None
+
+
+def test_a_miss_does_not_open_the_archive_again(store, shipped):
+    names = {f"run{i}" for i in range(300)}
+    for name in names:
+        store.put(name, "mnist", DOCUMENT)
+    store.pack(names, shipped / "full.zip")
+    store.get("unknown", "mnist")
+    start = time.perf_counter()
+    for _ in range(100):
+        assert store.get("unknown", "mnist") is None
+    assert (time.perf_counter() - start) / 100 < 1e-3
+
+
+def test_an_archive_that_is_replaced_is_read_anew(store, shipped, tmp_path):
+    for name in "ab":
+        store.put(name, "mnist", DOCUMENT)
+    store.pack({"a"}, shipped / "full.zip")
+    assert Store(tmp_path / "empty", since=0).get("b", "mnist") is None
+    store.pack({"a", "b"}, shipped / "full.zip")
+    assert Store(tmp_path / "empty", since=0).get("b", "mnist") == DOCUMENT
+
+
+def test_packing_over_a_damaged_archive_keeps_it_for_a_look(store, tmp_path):
+    archive = tmp_path / "full.zip"
+    archive.write_bytes(b"no archive")
+    store.put("a", "mnist", DOCUMENT)
+    with pytest.warns(UserWarning, match="full.zip is ignored"):
+        store.pack({"a"}, archive)
+    assert packed(archive) == {"a"}
+    assert (tmp_path / "full.damaged").read_bytes() == b"no archive"
+
+
+def test_packing_that_fails_leaves_the_old_archive(store, tmp_path, monkeypatch):
+    archive = tmp_path / "archives" / "full.zip"
+    store.put("a", "mnist", DOCUMENT)
+    store.pack({"a"}, archive)
+    before = archive.read_bytes()
+
+    def fill(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(zipfile.ZipFile, "writestr", fill)
+    with pytest.raises(OSError, match="no space left on the disk: .*full.zip"):
+        store.pack({"a"}, archive)
+    assert [path.read_bytes() for path in archive.parent.iterdir()] == [before]
