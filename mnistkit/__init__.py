@@ -1,5 +1,21 @@
 """mnistkit: the networks, the training loop and the records of an MNIST course.
 
+The lesson plan, in the order in which the files build on each other:
+
+    data         What is MNIST, and how does it become batches?
+    models       Which networks are there, and what do they cost?
+    steps        What happens to a network in one training step?
+    train        How does a loop of steps train a network?
+    definitions  How does a network of your own become part of a run?
+    runs         What fixes a training, and what does it leave behind?
+    sweeps       How are many trainings made, each of them only once?
+    stats        How sure can we be of a difference?
+    tables       How do records become frames?
+    plots        How do frames become figures?
+
+Below them lie storage/ (files and places), workers/ (processes and progress), report/
+(chapters and their page), claims/ (the verdicts of chapter 07) and bench/ (speed).
+
 Notebooks import from here: `from mnistkit import Run, sweep, load_mnist, plots`. A name
 is looked up in its module at its first use, so that `import mnistkit` loads nothing.
 """
@@ -9,7 +25,8 @@ from typing import Any
 
 __version__ = "0.2.0"
 
-_HOMES = {
+_MODULES = "data models steps train definitions runs sweeps stats tables plots".split()
+_MODULE_OF_NAME = {
     "load_mnist": "data",
     "normalize": "data",
     "Batches": "data",
@@ -30,10 +47,12 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name in _MODULES:
+        return import_module(f"mnistkit.{name}")
+    if name not in _MODULE_OF_NAME:
         raise AttributeError(f"module 'mnistkit' has no attribute {name!r}")
-    return getattr(import_module(f"mnistkit.{_HOMES[name]}"), name)
+    return getattr(import_module(f"mnistkit.{_MODULE_OF_NAME[name]}"), name)
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_HOMES])
+    return sorted({*globals(), *_MODULES, *_MODULE_OF_NAME})

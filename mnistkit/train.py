@@ -147,7 +147,7 @@ def fit(
 
     A row is a dict with these keys:
     - epoch: its number, counted from 1;
-    - lr: the learning rate at the end of the epoch;
+    - lr: the learning rate that the next epoch starts with;
     - train_loss: the mean over the steps;
     - train_accuracy: the share of images that were right just before their own step;
     - window_losses: the mean of each 100 steps; the last window may be shorter;

@@ -114,20 +114,21 @@ class Store:
             return
         warnings.warn(f"damaged record set aside as {aside}: {error}", stacklevel=3)
 
-    def pack(self, names: set[str], archive: Path) -> None:
+    def pack(self, names: set[str], archive: Path, source: str = "mnist") -> None:
         """Write the documents and weights of the runs with these names to a zip file.
 
-        Files that this folder lacks are taken from the old archive, if there is one.
-        The same files always give the same bytes.
+        Only records of trainings on `source` are packed. Files that this folder lacks
+        are taken from the old archive, if there is one. The same files always give the
+        same bytes.
         """
         found = {}
         for name in _contents(archive):
             content = _read_member(archive, name)
-            if content is not None:
+            if content is not None and name.startswith(f"{source}/"):
                 found[name] = content
-        for path in self.folder.glob("*/*"):
+        for path in (self.folder / source).glob("*"):
             if path.suffix in SUFFIXES and path.stem in names and path.is_file():
-                found[f"{path.parent.name}/{path.name}"] = path.read_bytes()
+                found[f"{source}/{path.name}"] = path.read_bytes()
         archive.parent.mkdir(parents=True, exist_ok=True)
         part = archive.with_suffix(f".{os.getpid()}.tmp")
         with _plain_errors(archive, part):
