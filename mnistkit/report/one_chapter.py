@@ -16,7 +16,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import papermill
 import psutil
 
@@ -28,10 +27,12 @@ FOREIGN = re.compile(
 
 
 def without_foreign(environment: dict[str, str], folder: Path) -> dict[str, str]:
-    """`environment` without the user's settings; IPython's own lie in `folder`."""
+    """`environment` without the user's settings; IPython's own lie in `folder`.
+
+    Python's UTF-8 mode is on, so that paths and files are UTF-8 in every locale.
+    """
     kept = {k: v for k, v in environment.items() if not FOREIGN.fullmatch(k)}
-    rc = Path(matplotlib.get_data_path(), "matplotlibrc")
-    return kept | {"IPYTHONDIR": str(folder / "ipython"), "MATPLOTLIBRC": str(rc)}
+    return kept | {"IPYTHONDIR": str(folder / "ipython"), "PYTHONUTF8": "1"}
 
 
 class ChapterProcess:

@@ -16,6 +16,7 @@ import nbformat
 import pandas as pd
 import psutil
 import pytest
+from nbformat.v4 import new_notebook
 from tqdm import tqdm
 
 from mnistkit.__main__ import main
@@ -222,7 +223,7 @@ def test_the_other_chapters_go_on(failing):
 
 
 def test_the_page_is_published_nevertheless(failing):
-    assert "01_good.failed.ipynb" in (failing.out / "index.html").read_text()
+    assert "01_good.failed.ipynb" in (failing.out / "index.html").read_text("utf-8")
 
 
 def failing_chapter(project, source, scale="smoke"):
@@ -245,6 +246,23 @@ def test_a_chapter_that_fails_leaves_its_run_list_as_it_was(project, before):
     assert (path.read_text("utf-8") if path.exists() else None) == before
 
 
+def test_an_interrupt_leaves_run_lists_as_they_were(project, monkeypatch):
+    path = project.folder / "reports" / "02_other_runs.csv"
+    path.parent.mkdir()
+    path.write_text(RUN_LIST, "utf-8")
+    source = "open('../reports/02_other_runs.csv', 'w').close()" + SLEEP
+    project.plant("02_other", source)
+
+    def interrupt(bar, log):
+        if not path.read_text("utf-8"):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(execute, "show_runs", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        execute_chapters({"02_other": {}}, path.parent, {"scale": "full"}, 1, False)
+    assert path.read_text("utf-8") == RUN_LIST
+
+
 NO_FIGURE = SAVE.replace('"01_good"', '"02_other"') + "plt.close(fig)"
 
 
@@ -265,7 +283,7 @@ NOT_CHAPTERS = {
     "truncated": '{"cells": [',
     "no notebook": "[]",
     "binary": "\0\1",
-    "without cells": '{"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}',
+    "without cells": nbformat.writes(new_notebook()),
 }
 
 
@@ -446,15 +464,19 @@ def test_a_kernel_ends_with_a_report_that_is_killed(project, wait_until, has_end
     wait_until(lambda: has_ended(kernel))
 
 
+def is_worker(process):
+    """Whether a process trains for a sweep; it may have ended in the meantime."""
+    with contextlib.suppress(psutil.Error):
+        return "popen_loky" in " ".join(process.cmdline())
+    return False
+
+
 @pytest.fixture(scope="module")
 def interrupted_sweep(temporary_project, wait_until):
     """A report that was interrupted while the workers of a sweep were training."""
     with temporary_project() as project, running_report(project, LONG_SWEEP) as process:
         kernel = project.kernel()
-        # A worker is a child of the fork server, which is a child of the kernel.
-        wait_until(
-            lambda: len(kernel.children(recursive=True)) > len(kernel.children())
-        )
+        wait_until(lambda: any(is_worker(p) for p in kernel.children(recursive=True)))
         processes = [kernel, *kernel.children(recursive=True)]
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=120)

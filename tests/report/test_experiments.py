@@ -96,3 +96,21 @@ def test_an_experiment_in_two_chapters_is_refused(project):
         write_list(project.folder / "reports" / "smoke", name, ("seeds", "a"))
     with pytest.raises(ValueError, match="experiment 'seeds' is in two chapters"):
         read_experiments("smoke")
+
+
+@pytest.mark.parametrize("content", [b"", b"\x00\xff", b"experiment,name\na,b\n"])
+def test_a_file_that_is_no_run_list_is_named(project, content):
+    project.plant("01_good")
+    path = project.folder / "reports" / "01_good_runs.csv"
+    path.parent.mkdir()
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="01_good_runs.csv is no run list.*remove"):
+        read_run_lists("full")
+
+
+def test_a_name_of_digits_stays_a_name(project):
+    project.plant("01_good")
+    path = project.folder / "reports" / "01_good_runs.csv"
+    path.parent.mkdir()
+    path.write_text("experiment,run\na,0123\n", "utf-8")
+    assert read_run_lists("full")["run"].tolist() == ["0123"]

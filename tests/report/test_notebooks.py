@@ -84,7 +84,7 @@ def test_stored_outputs(name):
     assert all(output.output_type != "error" for output in outputs)
     assert all(output.get("name") != "stderr" for output in outputs)
     assert "widgets" not in book.metadata and "papermill" not in book.metadata
-    text = notebook(name).read_text()
+    text = notebook(name).read_text("utf-8")
     assert str(Path.home()) not in text and "/tmp/" not in text
     assert len(text) < 2_500_000
 

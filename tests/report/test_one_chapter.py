@@ -1,6 +1,8 @@
 """The process of one chapter: what it leaves, what it says of an error, how it ends."""
 
 import os
+import subprocess
+import sys
 
 import nbformat
 import papermill
@@ -126,11 +128,13 @@ def test_the_first_line_of_an_error(error, line):
 
 
 FIGURE = """
+import sys
 import matplotlib.pyplot as plt
 from mnistkit.report.chapter import Chapter, use_style
 use_style()
 fig, ax = plt.subplots()
 ax.plot([1, 2])
+print(__debug__, sys.warnoptions)
 Chapter("01_good", "full", "planted data").save_figure(fig, "line")
 """
 
@@ -147,21 +151,22 @@ def test_settings_of_the_user_do_not_change_a_chapter(start, project, monkeypatc
     expected = figure_and_outputs()
     mine = project.folder / "mine"
     startup = mine / "profile_default" / "startup"
-    startup.mkdir(parents=True)
     stop = "import os; os._exit(3)"
     settings = {
         startup / "00.py": stop,
         mine / "start.py": stop,
-        mine / "jupyter_config.py": stop,
-        mine / "matplotlibrc": "lines.linewidth: 9\nnonsense: 3\n",
-        project.folder / "notebooks" / "matplotlibrc": "lines.linewidth: 9\n",
+        mine / "kernels" / "python3" / "kernel.json": (
+            '{"argv": ["false"], "display_name": "Python 3", "language": "python"}'
+        ),
+        mine / "matplotlibrc": "axes.xmargin: 0.4\n",
         mine / "profile_default" / "ipython_kernel_config.py": (
             "c.InlineBackend.figure_formats = {'svg'}"
         ),
     }
     for path, text in settings.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, "utf-8")
-    for name in ("IPYTHONDIR", "MPLCONFIGDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_PATH"):
+    for name in ("IPYTHONDIR", "MPLCONFIGDIR", "JUPYTER_DATA_DIR", "JUPYTER_PATH"):
         monkeypatch.setenv(name, str(mine))
     monkeypatch.setenv("PYTHONSTARTUP", str(mine / "start.py"))
     monkeypatch.setenv("PYTHONWARNINGS", "error")
@@ -170,3 +175,24 @@ def test_settings_of_the_user_do_not_change_a_chapter(start, project, monkeypatc
     monkeypatch.setenv("JUPYTER_RUNTIME_DIR", "/dev/null")
     monkeypatch.setenv("MPLBACKEND", "Agg")
     assert figure_and_outputs() == expected
+
+
+def test_a_chapter_is_executed_in_a_c_locale_below_any_path(temporary_project):
+    """papermill writes the path of the notebook into the copy."""
+    script = (
+        "import os, sys\n"
+        "from pathlib import Path\n"
+        "from mnistkit.report.one_chapter import ChapterProcess\n"
+        "source, folder = map(Path, sys.argv[1:])\n"
+        "print(ChapterProcess(source, {}, folder, dict(os.environ)).wait())"
+    )
+    with temporary_project() as project:
+        path = project.plant("01_good")
+        folder = project.folder / "Übung 项目"
+        folder.mkdir()
+        source = path.rename(folder / path.name)
+        locale = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+        command = [sys.executable, "-c", script, str(source), str(project.folder)]
+        environment = os.environ | locale
+        done = subprocess.run(command, env=environment, capture_output=True)
+    assert done.stdout == b"None\n", done.stderr
