@@ -1,11 +1,14 @@
 """Shared fixtures: one torch thread, the data, and folders that no test shares."""
 
 import os
+import tempfile
+from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # notebooks' kernels inherit it
 
 import pytest
 import torch
+from stored_tables import assert_tables_are_stored
 
 from mnistkit.data import load_mnist
 
@@ -40,3 +43,42 @@ def store_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("MNISTKIT_STORE", str(tmp_path / "records"))
     monkeypatch.delenv("MNISTKIT_PROGRESS", raising=False)
     return tmp_path / "records"
+
+
+class StoredTables(pytest.Item):
+    """The last test of a notebook: it made the stored tables, and trained nothing."""
+
+    def runtest(self) -> None:
+        assert_tables_are_stored(self.parent.path.stem, self.folder / "reports")
+        trained = list((self.folder / "records").rglob("*.json"))
+        assert not trained, "a record was missing in the archive"
+
+    def reportinfo(self):
+        return self.path, None, f"{self.parent.path.name}: stored tables"
+
+
+def pytest_collection_modifyitems(items):
+    """Execute notebooks apart from the project, and compare their tables at the end.
+
+    The kernels find no records but those of the archive. Without all of MNIST the
+    notebooks are skipped: their stored outputs are about all of it.
+    """
+    books = {item.parent: at for at, item in enumerate(items) if is_cell(item)}
+    if not books:
+        return
+    folder = Path(tempfile.mkdtemp(prefix="mnistkit-notebooks-"))
+    os.environ["MNISTKIT_OUT"] = str(folder)
+    os.environ["MNISTKIT_STORE"] = str(folder / "records")
+    for book, last in sorted(books.items(), key=lambda pair: -pair[1]):
+        tables = StoredTables.from_parent(book, name="stored tables")
+        tables.folder = folder
+        items.insert(last + 1, tables)
+    if load_mnist().source != "mnist":
+        reason = "the stored outputs are about all of MNIST"
+        for item in items:
+            if item.path.suffix == ".ipynb":
+                item.add_marker(pytest.mark.skip(reason=reason))
+
+
+def is_cell(item: pytest.Item) -> bool:
+    return item.path.suffix == ".ipynb"
