@@ -54,7 +54,7 @@ class StoredTables(pytest.Item):
         assert not trained, "a record was missing in the archive"
 
     def reportinfo(self):
-        return self.path, None, f"{self.parent.path.name}: stored tables"
+        return self.path, 0, f"{self.parent.path.name}: stored tables"
 
 
 def pytest_collection_modifyitems(items):
