@@ -77,7 +77,9 @@ def run_report(
     try:
         with interruptible():
             failed = execute_chapters(todo, out, stamp, jobs, fresh)
-            if scale == "full" and mnist.source == "mnist":
+            # A report that goes elsewhere leaves the project's archive alone.
+            is_ours = places.output_folder() == places.ROOT
+            if scale == "full" and mnist.source == "mnist" and is_ours:
                 is_whole = not (only or left_out or failed)
                 pack_archive(places.records_folder() / "full.zip", is_whole)
             print(f"{build_index(scale)}  ({time.perf_counter() - start:.0f} s)")
