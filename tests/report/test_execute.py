@@ -589,6 +589,16 @@ def test_a_full_report_on_the_subset_leaves_the_archive_alone(project, elsewhere
     assert not (project.folder / "reports" / "records").exists()
 
 
+def test_a_full_report_to_another_folder_leaves_the_archive_alone(
+    project, full, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("MNISTKIT_OUT", str(tmp_path / "mine"))
+    project.plant("01_good")
+    assert report("--scale", "full").status == 0
+    assert (tmp_path / "mine" / "reports" / "index.html").exists()
+    assert not (project.folder / "reports" / "records" / "full.zip").exists()
+
+
 @pytest.mark.parametrize("key", ["2", "02", "02_other"])
 def test_a_chapter_is_chosen_by_number_or_name(project, key):
     for name in ("01_good", "02_other"):
