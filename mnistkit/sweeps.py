@@ -40,11 +40,23 @@ DEVICES = ("auto", "cpu", "cuda")
 Labelled = tuple[Tensor, Tensor]  # uint8 images [N, 28, 28], int64 labels [N]
 
 
-class Stopped(KeyboardInterrupt):
-    """A sweep was interrupted. A notebook shows the message without a traceback."""
+class OneLine:
+    """An error that says everything: a notebook shows it without a traceback."""
 
     def _render_traceback_(self) -> list[str]:
         return [str(self)]
+
+
+class Stopped(OneLine, KeyboardInterrupt):
+    """A sweep was interrupted."""
+
+
+class RunsFailed(OneLine, ValueError):
+    """Runs of a sweep cannot be trained."""
+
+
+class WorkerKilled(OneLine, RuntimeError):
+    """A worker process of a sweep was killed."""
 
 
 def sweep(
@@ -63,9 +75,10 @@ def sweep(
     `concurrent.futures.Executor` will do as well. `device` is that of `train_run`.
 
     Each record is written as soon as its run has finished, so an interrupted sweep goes
-    on where it stopped. If a run cannot be trained, all others are, and then a
-    ValueError names it. TypeError or ValueError for wrong arguments, RuntimeError if a
-    worker process was killed, OSError if the store cannot be written.
+    on where it stopped. If a run cannot be trained, all others are, and then RunsFailed
+    names it, a ValueError. TypeError or ValueError for wrong arguments, WorkerKilled, a
+    RuntimeError, if a worker process was killed, OSError if the store cannot be
+    written.
     """
     _check_arguments(runs, executor, store, jobs, device)
     store = store or Store()
@@ -159,10 +172,10 @@ def _checkpoint_path(run: Run, source: str, store: Store) -> Path:
 
 def _explain(
     failures: list[tuple[Run, BaseException]], kept: int, total: int
-) -> Exception:
+) -> RunsFailed | WorkerKilled:
     """Return the error, in one line, for a sweep some of whose runs have failed."""
     if any(isinstance(error, BrokenExecutor) for _, error in failures):
-        return RuntimeError(
+        return WorkerKilled(
             f"a worker process was killed (out of memory?): {kept} of {total} runs are "
             "kept; sweep again to train the others, with jobs=1 if it happens again"
         )
@@ -178,7 +191,7 @@ def _explain(
         parts.append(f"{', '.join(runs[:3])}{more}: {cause}")
     count = f"{len(failures)} of {total} runs" if total > 1 else "the run"
     others = ", all others are kept" if kept else ""
-    return ValueError(f"{count} cannot be trained{others}: {'; '.join(parts)}")
+    return RunsFailed(f"{count} cannot be trained{others}: {'; '.join(parts)}")
 
 
 def short(run: Run) -> str:

@@ -389,6 +389,7 @@ def test_a_run_that_fails_neither_stops_the_others_nor_loses_them(store_folder, 
     with pytest.raises(ValueError, match="1 of 4 runs.*batch_size=401") as caught:
         sweep([FEW[0], BAD, *FEW[1:]], jobs=1)
     assert "\n" not in str(caught.value)
+    assert caught.value._render_traceback_() == [str(caught.value)]
     assert all(read_record(run.name, mnist.source) for run in FEW)
 
 
