@@ -72,6 +72,9 @@ def build_parser(with_run: bool) -> argparse.ArgumentParser:
 
     command = commands.add_parser("bench", help="measure how fast all this is here")
     command.set_defaults(command=bench)
+    command.add_argument(
+        "--only", nargs="+", default=(), metavar="ROWS", help="such as captured_steps"
+    )
 
     command = commands.add_parser("train", help="train one network and keep its record")
     command.set_defaults(command=train)
@@ -129,11 +132,11 @@ def data() -> int:
     return 0
 
 
-def bench() -> int:
+def bench(**options: Any) -> int:
     """Measure the rows of the benchmark."""
     from mnistkit.bench.rows import run_bench
 
-    return run_bench()
+    return run_bench(**options)
 
 
 def train(keep_weights: bool, device: str, **settings: Any) -> int:

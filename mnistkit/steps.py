@@ -47,13 +47,14 @@ def make_step(
     clip_norm: float | None = None,
     schedule: LRScheduler | None = None,
     precision: str = "fp32",
+    capture: bool = True,
 ) -> Step:
     """Return the function that trains `model` on one batch.
 
     It takes images [B, 1, 28, 28] and labels [B], and returns the loss and the logits
     [B, 10] without gradients; the next step may overwrite the logits. The arguments are
-    those of `fit`. On CUDA the step is captured once and then replayed, if CAPTURABLE
-    has the optimizer: see `CapturedUpdate`.
+    those of `fit`. On CUDA, unless `capture` is False, the step is captured once and
+    then replayed, if CAPTURABLE has the optimizer: see `CapturedUpdate`.
     """
     device = optimizer.param_groups[0]["params"][0].device
 
@@ -69,7 +70,7 @@ def make_step(
         return loss.detach(), logits.detach()
 
     train: Step = update
-    if can_capture(optimizer):
+    if capture and can_capture(optimizer):
         train = CapturedUpdate(update, model, optimizer)
 
     def step(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:

@@ -8,6 +8,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # notebooks' kernels inherit it
 
 import pytest
 import torch
+from graphs_on_cpu import graphs  # noqa: F401
 from stored_tables import assert_tables_are_stored
 
 from mnistkit.data import load_mnist

@@ -11,7 +11,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.flop_counter import FlopCounterMode
 
+from mnistkit.bench.captured import captured_steps
 from mnistkit.bench.reports import reports
 from mnistkit.bench.speedrun import train_fast
 from mnistkit.bench.textbook import (
@@ -47,16 +48,28 @@ LOADING = "import mnistkit.bench.speedrun; mnistkit.load_mnist()"
 IMAGES = {"lenet": 3200, "small_resnet": 3200, "four_conv": 640}  # per repetition
 
 
-def run_bench() -> int:
-    """Measure all rows, print them and write reports/benchmark.csv; exit status 0."""
+def run_bench(only: Sequence[str] = ()) -> int:
+    """Measure the rows and print them; all of them go to reports/benchmark.csv.
+
+    `only` names the parts of MEASURES that are to run; nothing is written then.
+    Returns the exit status 0. ValueError for an unknown name.
+    """
+    for name in only:
+        if name not in MEASURES:
+            raise ValueError(f"unknown rows {name!r}; known: {', '.join(MEASURES)}")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    every = list(MEASURES)
+    if device.type != "cuda":
+        every.remove("captured_steps")
     mnist = load_mnist(device=device)
     rows: list[Row] = []
     torch.set_num_threads(1)
-    for measure in (epochs, overhead, to_99_percent, sweeps, large_networks, reports):
-        for row in measure(mnist):
+    for name in only or every:
+        for row in MEASURES[name](mnist):
             rows.append(row | {"machine": environment(device)["device"]})
             print(describe(row), flush=True)
+    if only:
+        return 0
     table = pd.DataFrame(rows)
     path = places.ROOT / "reports" / "benchmark.csv"
     table.to_csv(path, index=False, float_format="%.4g")
@@ -218,6 +231,18 @@ def training_step(
 def multiply(matrix: Tensor, times: int) -> None:
     for _ in range(times):
         matrix @ matrix
+
+
+# What is measured, in this order; each takes the data and yields its rows.
+MEASURES: dict[str, Callable[[MNIST], Iterator[Row]]] = {
+    "captured_steps": captured_steps,
+    "epochs": epochs,
+    "overhead": overhead,
+    "to_99_percent": to_99_percent,
+    "sweeps": sweeps,
+    "large_networks": large_networks,
+    "reports": reports,
+}
 
 
 def describe(row: Row) -> str:
