@@ -20,7 +20,12 @@ LIGHT_BLUE = "#56B4E9"
 
 
 def _as_text(value: Any) -> str:
-    """Return a group's value as text, such as "0.0001", "1e-05" or "64"."""
+    """Return a group's value as text, such as "0.0001", "1e-05" or "64".
+
+    A frame holds nan where a number of a run is None.
+    """
+    if value is None or value != value:
+        return "None"
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
@@ -30,7 +35,8 @@ def _check_drawable(frame: pd.DataFrame, *columns: str, value: str) -> None:
     It lacks one of the columns, has no rows, or has no finite number in `value`.
     """
     check_columns(frame, *columns, value)
-    if not np.isfinite(frame[value].astype(float)).any():
+    numbers = pd.to_numeric(frame[value], errors="coerce")
+    if not np.isfinite(numbers.astype(float)).any():
         reason = "finite value" if len(frame) > 0 else "row"
         raise ValueError(f"there is no {reason} of {value!r} to draw")
 
@@ -54,7 +60,8 @@ def curves(
     Groups get colour, dash pattern and marker by order of appearance, or by `order`,
     a list of all values of `by`: a group that is missing in one figure then leaves the
     styles of the others alone. There may be up to 8 groups. ValueError for more, for a
-    group that `order` lacks, and for a frame without the columns or a finite `y`.
+    group that `order` lacks, and for a frame without the columns or a finite `y`, or
+    without a `y` above 0 if `log`.
 
     The legend stands right of the axes, in the order in which the lines end;
     `labels=False` leaves it out. `log` makes the y axis logarithmic. `ends` shows only
@@ -64,6 +71,8 @@ def curves(
     """
     _check_drawable(frame, x, by, value=y)
     table = summarize(frame, [by, x], y)
+    if log and not (table["mean"] > 0).any():
+        raise ValueError(f"there is no {y!r} above 0 to draw on a logarithmic axis")
     groups = list(table[by].unique())
     order = groups if order is None else list(order)
     lost = [group for group in groups if group not in order]
@@ -74,7 +83,7 @@ def curves(
         raise ValueError(f"{len(order)} groups of {by}: at most {len(styles)} readable")
     with_interval = []
     for group, style, marker in zip(order, styles, MARKERS, strict=False):
-        rows = table[table[by] == group].sort_values(x)
+        rows = table[table[by].isin([group])].sort_values(x)  # nan equals nan here
         if rows.empty:
             continue
         # A long line has about ten markers.
@@ -103,7 +112,7 @@ def curves(
     ax.set(xlabel=xlabel, ylabel=ylabel)
     if log:
         _use_log_axis_with_plain_numbers(ax)
-    if np.issubdtype(table[x].dtype, np.integer):
+    if pd.api.types.is_integer_dtype(table[x]):
         ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     room_for_bars = 0.02 * len(with_interval) if ends else 0
     ax.margins(x=0.02 + room_for_bars, y=0.1)
@@ -233,17 +242,19 @@ def image_grid(
     """Draw one image [28, 28] or [1, 28, 28] per axes, with dark ink; return the axes.
 
     uint8 images share the scale 0..255, others each have their own minimum..maximum.
-    Spare axes stay blank. ValueError if there are more images than axes or titles, and
-    for images of another shape.
+    Spare axes stay blank: all of them, if there are no images. ValueError if there are
+    more images than axes or titles, and for images of another shape.
     """
     axes = np.asarray(axes)
     images = np.asarray(images)
-    if len(images) > axes.size:
-        raise ValueError(f"{len(images)} images do not fit into {axes.size} axes")
+    if images.shape == (0,):  # an empty list
+        images = images.reshape(0, 28, 28)
     if images.ndim not in (3, 4) or images.ndim == 4 and images.shape[1] != 1:
         raise ValueError(
             f"images [N, 28, 28] or [N, 1, 28, 28] are needed, not {list(images.shape)}"
         )
+    if len(images) > axes.size:
+        raise ValueError(f"{len(images)} images do not fit into {axes.size} axes")
     if titles is not None and len(titles) < len(images):
         raise ValueError(f"{len(titles)} titles for {len(images)} images")
     limits = {"vmin": 0, "vmax": 255} if images.dtype == np.uint8 else {}

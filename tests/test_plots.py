@@ -99,6 +99,24 @@ def test_order_keeps_a_group_its_style(ax):
     assert line.get_marker() == plots.MARKERS[1]
 
 
+@pytest.mark.parametrize("dtype", [float, object])
+def test_a_group_whose_value_is_none_is_drawn(ax, dtype):
+    """A frame of runs with clip_norm None and 1.0, say, holds nan and 1.0."""
+    frame = history(["sgd", "adam"])
+    values = frame["name"].map({"sgd": None, "adam": 1.0}).astype(dtype)
+    draw(ax, frame.assign(name=values))
+    assert [line.get_label() for line in ax.get_lines()] == ["None", "1"]
+    assert ax.get_lines()[0].get_ydata() == pytest.approx([1.01, 0.51, 1 / 3 + 0.01])
+
+
+def test_curves_over_texts(ax):
+    frame = history(["sgd"]).replace({"epoch": {1: "a", 2: "b", 3: "c"}})
+    draw(ax, frame)
+    assert ax.get_lines()[0].get_ydata() == pytest.approx([1.01, 0.51, 1 / 3 + 0.01])
+    ax.figure.draw_without_rendering()
+    assert [text.get_text() for text in ax.get_xticklabels()] == ["a", "b", "c"]
+
+
 def test_bands_stay_positive_on_a_log_axis(ax):
     frame = history(["sgd", "adam"])
     frame["loss"] -= 0.33  # the lower edges of the bands are below 0
@@ -187,6 +205,12 @@ def test_image_grid_leaves_spare_axes_blank(three):
     assert not three[2].axison
 
 
+@pytest.mark.parametrize("images", [[], np.zeros((0, 28, 28))])
+def test_without_images_all_axes_stay_blank(three, images):
+    plots.image_grid(three, images)
+    assert not any(ax.axison or ax.images for ax in three)
+
+
 def test_image_grid_of_bytes_has_one_scale(three):
     """Else a faint image would look as dark as the others."""
     plots.image_grid(three, np.full((1, 28, 28), 9, np.uint8))
@@ -262,11 +286,17 @@ def test_a_column_that_is_missing_is_named(ax, plot):
         FRAME_PLOTS[plot](ax, FRAMES[plot].drop(columns=last))
 
 
+@pytest.mark.parametrize("value", [np.nan, "high"])
 @pytest.mark.parametrize("plot", ["curves", "scatter_labelled"])
-def test_a_figure_that_would_show_nothing_is_refused(ax, plot):
-    frame = FRAMES[plot].assign(loss=np.nan)
+def test_a_figure_that_would_show_nothing_is_refused(ax, plot, value):
+    frame = FRAMES[plot].assign(loss=value)
     with pytest.raises(ValueError, match="there is no finite value of 'loss' to draw"):
         FRAME_PLOTS[plot](ax, frame)
+
+
+def test_a_log_axis_without_a_positive_value_is_refused(ax):
+    with pytest.raises(ValueError, match="there is no 'loss' above 0 to draw"):
+        draw(ax, history(["sgd"]).assign(loss=0.0), log=True)
 
 
 @pytest.mark.parametrize("table", [[], [[np.nan, np.inf]]])
@@ -293,7 +323,7 @@ def test_a_confusion_matrix_has_ten_rows_of_counts(ax, matrix, message):
 @pytest.mark.parametrize("shape", [(28, 28), (2, 3, 28, 28)])
 def test_images_of_another_shape_are_refused(three, shape):
     with pytest.raises(ValueError, match="28, 28. are needed, not"):
-        plots.image_grid(three, np.zeros(shape)[:3])
+        plots.image_grid(three, np.zeros(shape))
 
 
 def test_an_image_without_a_title_is_refused(three):
