@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache, lru_cache
 from multiprocessing import parent_process
+from numbers import Integral
 from pathlib import Path
 
 import numpy as np
@@ -134,12 +135,20 @@ def split(
     held_out = round(val_fraction * len(labels))
     everything = np.arange(len(labels))
     train, validation = everything, everything[:0]
-    if held_out > 0:
+    if val_fraction > 0:
         from sklearn.model_selection import train_test_split
 
+        _, counts = labels.unique(return_counts=True)
+        rest = len(labels) - held_out
+        if min(held_out, rest) < len(counts) or counts.min() < 2:
+            raise ValueError(
+                f"val_fraction {val_fraction} makes {held_out:,} of {len(labels):,} "
+                "images validation images, but all digits must be in both parts: "
+                "choose another val_fraction"
+            )
         train, validation = train_test_split(
             everything,
-            train_size=len(labels) - held_out,
+            train_size=rest,
             test_size=held_out,
             stratify=labels.cpu().numpy(),
             random_state=seed,
@@ -204,6 +213,14 @@ def check_labels(labels: Tensor, images: Tensor) -> None:
     low, high = labels.min().item(), labels.max().item()
     if low < 0 or high > 9:
         raise ValueError(f"{needed}, not labels in {low}..{high}")
+
+
+def check_batch_size(batch_size: int) -> None:
+    """Raise ValueError unless `batch_size` is a whole number, 1 or more."""
+    if not isinstance(batch_size, Integral) or batch_size < 1:
+        raise ValueError(
+            f"batch_size must be a whole number, 1 or more, not {batch_size!r}"
+        )
 
 
 def normalize(images: Tensor, mean: float = MEAN, std: float = STD) -> Tensor:
@@ -281,9 +298,9 @@ class Batches:
     [B]. A generator of its own, seeded with `seed`, shuffles the images; a second one
     augments them, so that augmentation does not change their order. To resume with the
     same batches, keep the states of `order_generator` and `augment_generator`. The last
-    batch may be smaller; `drop_last` leaves it out then. ValueError if `batch_size`
-    lies outside 1..N, if the images are not uint8 [N, 28, 28], or if the labels are not
-    one digit 0..9 per image.
+    batch may be smaller; `drop_last` leaves it out then. ValueError if `batch_size` is
+    no whole number in 1..N, unless std > 0, if the images are not uint8 [N, 28, 28], or
+    if the labels are not one digit 0..9 per image.
     """
 
     def __init__(
@@ -301,13 +318,16 @@ class Batches:
     ) -> None:
         check_images(images)
         check_labels(labels, images)
-        if not 1 <= batch_size <= len(labels):
+        check_batch_size(batch_size)
+        if batch_size > len(labels):
             raise ValueError(
                 f"batch_size must be in 1..{len(labels)} (the images), not {batch_size}"
             )
+        if not std > 0:
+            raise ValueError(f"std must be greater than 0, not {std}")
         self.images = images
         self.labels = labels
-        self.batch_size = batch_size
+        self.batch_size = int(batch_size)
         self.shuffle = shuffle
         self.augment = augment
         self.drop_last = drop_last

@@ -40,6 +40,17 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager:
     return torch.autocast(device.type, torch.bfloat16)
 
 
+def check_logits(logits: Tensor, images: Tensor) -> None:
+    """Raise ValueError unless a network returned logits [B, 10] for B images."""
+    shape = list(getattr(logits, "shape", ()))
+    if shape != [len(images), 10]:
+        found = shape or f"a {type(logits).__name__}"
+        raise ValueError(
+            f"the network must return logits [B, 10], but it returns {found} for "
+            f"{len(images)} images"
+        )
+
+
 def make_step(
     model: nn.Module,
     optimizer: Optimizer,
@@ -52,15 +63,17 @@ def make_step(
     """Return the function that trains `model` on one batch.
 
     It takes images [B, 1, 28, 28] and labels [B], and returns the loss and the logits
-    [B, 10] without gradients; the next step may overwrite the logits. The arguments are
-    those of `fit`. On CUDA, unless `capture` is False, the step is captured once and
-    then replayed, if CAPTURABLE has the optimizer: see `CapturedUpdate`.
+    [B, 10] without gradients; the next step may overwrite the logits. ValueError if the
+    network returns something else. The arguments are those of `fit`. On CUDA, unless
+    `capture` is False, the step is captured once and then replayed, if CAPTURABLE has
+    the optimizer: see `CapturedUpdate`.
     """
     device = optimizer.param_groups[0]["params"][0].device
 
     def update(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         with autocast(device, precision):
             logits = model(images)
+            check_logits(logits, images)
             loss = loss_fn(logits, labels)
         optimizer.zero_grad()
         loss.backward()

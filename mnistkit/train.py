@@ -18,11 +18,12 @@ from mnistkit.data import (
     MEAN,
     STD,
     Batches,
+    check_batch_size,
     check_images,
     check_labels,
     normalize,
 )
-from mnistkit.steps import autocast, make_step
+from mnistkit.steps import autocast, check_logits, make_step
 
 # Steps per entry of `window_losses`: R2 printed the mean loss of every 100 steps.
 WINDOW = 100
@@ -60,7 +61,12 @@ def step(
     step_size: int = 2,
     gamma: float = 0.9,
 ) -> LRScheduler:
-    """Multiply the learning rate by `gamma` every `step_size` epochs, as in R3."""
+    """Multiply the learning rate by `gamma` every `step_size` epochs, as in R3.
+
+    ValueError unless step_size >= 1.
+    """
+    if step_size < 1:
+        raise ValueError(f"step_size must be at least 1 epoch, not {step_size}")
     return lr_scheduler.StepLR(optimizer, step_size * steps_per_epoch, gamma)
 
 
@@ -70,8 +76,10 @@ def warmup_cosine(
     """Raise the learning rate linearly, then lower it to 0 along half a cosine.
 
     The rise takes the share `warmup` of all steps. R3 describes this schedule without
-    its settings; the default share is our choice.
+    its settings; the default share is our choice. ValueError for a share outside 0..1.
     """
+    if not 0 <= warmup <= 1:
+        raise ValueError(f"warmup is a share of all steps, 0..1, not {warmup}")
     total = steps_per_epoch * epochs
     rise = max(1, round(warmup * total))
 
@@ -142,8 +150,9 @@ def fit(
     gradient. `validation` is a pair of uint8 images [N, 28, 28] and labels [N].
     `precision` is "fp32" or "bf16", see `steps.autocast`. Of the `epochs`, `done` are
     already behind: a training that is resumed begins with epoch done + 1. ValueError,
-    before the first step, if a last batch of one image is too small for batch norm, and
-    for validation images or labels of another kind.
+    before the first step, if a last batch of one image is too small for batch norm, for
+    validation images or labels of another kind, for an optimizer of another network or
+    a schedule of another optimizer, and unless epochs >= 1 and clip_norm > 0.
 
     A row is a dict with these keys:
     - epoch: its number, counted from 1;
@@ -154,6 +163,11 @@ def fit(
     - seconds: the time of the training alone, with the device synchronised;
     - val_loss, val_accuracy: the scores after the epoch, if there is `validation`.
     """
+    if epochs < 1:
+        raise ValueError(f"epochs must be at least 1, not {epochs}")
+    if clip_norm is not None and not clip_norm > 0:
+        raise ValueError(f"clip_norm must be above 0, not {clip_norm}")
+    _check_optimizer(model, optimizer, schedule)
     _check_last_batch(model, batches)
     if validation is not None:
         check_images(validation[0])
@@ -186,6 +200,25 @@ def fit(
             score = evaluate(model, *validation, mean=batches.mean, std=batches.std)
             row |= {f"val_{name}": value for name, value in score.items()}
         yield row
+
+
+def _check_optimizer(
+    model: nn.Module, optimizer: Optimizer, schedule: LRScheduler | None
+) -> None:
+    """Raise ValueError if a step would leave the network, or its rate, as it is.
+
+    In a notebook that happens when the cell of the network alone is run again.
+    """
+    trained = {
+        id(weight) for group in optimizer.param_groups for weight in group["params"]
+    }
+    if not any(id(weight) in trained for weight in model.parameters()):
+        raise ValueError(
+            "the optimizer has no weight of this network: make it again, from "
+            "model.parameters()"
+        )
+    if getattr(schedule, "optimizer", optimizer) is not optimizer:
+        raise ValueError("the schedule is that of another optimizer: make it again")
 
 
 def _check_last_batch(model: nn.Module, batches: Batches) -> None:
@@ -226,9 +259,11 @@ def predict(
 
     The network is in evaluation mode meanwhile and returns to the mode it was in.
     ValueError unless the images are uint8, one or more, and on the network's device:
-    they are normalised here, and float images would be normalised twice.
+    they are normalised here, and float images would be normalised twice. ValueError as
+    well for a network without 10 logits per image, and unless batch_size >= 1.
     """
     check_images(images)
+    check_batch_size(batch_size)
     for weight in model.parameters():
         if weight.device != images.device:
             raise ValueError(
@@ -237,9 +272,14 @@ def predict(
             )
     training = model.training
     model.eval()
-    with torch.inference_mode(), autocast(images.device, precision):
-        parts = [model(normalize(part, mean, std)) for part in images.split(batch_size)]
-    model.train(training)
+    parts = []
+    try:
+        with torch.inference_mode(), autocast(images.device, precision):
+            for part in images.split(int(batch_size)):
+                parts.append(model(normalize(part, mean, std)))
+                check_logits(parts[-1], part)
+    finally:
+        model.train(training)
     return torch.cat(parts).float()
 
 

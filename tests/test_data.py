@@ -3,9 +3,11 @@
 import importlib.util
 import math
 import pwd
+import re
 import tempfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -256,8 +258,14 @@ def test_split_refuses(fraction):
 
 
 def test_split_of_too_few_labels_says_so():
-    with pytest.raises(ValueError, match="classes"):
+    with pytest.raises(ValueError, match="0.1 makes 2 of 20 images validation images"):
         split(torch.arange(10).repeat(2), 0.1)
+
+
+@pytest.mark.parametrize("fraction", [1e-6, 1e-5, 0.9999])
+def test_a_split_that_leaves_too_few_on_one_side_names_its_fraction(fraction):
+    with pytest.raises(ValueError, match=f"val_fraction {fraction} makes .* of 60,000"):
+        split(all_labels(), fraction)
 
 
 @pytest.fixture(scope="module")
@@ -438,10 +446,23 @@ def test_drop_last_keeps_a_last_batch_that_is_full():
     assert len(Batches(*numbered(96), 16, drop_last=True)) == 6
 
 
-@pytest.mark.parametrize("batch_size", [0, -1, 101])
+@pytest.mark.parametrize("batch_size", [0, -1, 101, 1.5, 64.0, "64", None])
 def test_bad_batch_sizes(batch_size):
-    with pytest.raises(ValueError, match=r"batch_size must be in 1\.\.100"):
+    message = "batch_size must be .*1.*, not " + re.escape(repr(batch_size))
+    with pytest.raises(ValueError, match=message):
         Batches(*numbered(100), batch_size)
+
+
+def test_a_batch_size_of_numpy_is_one():
+    sizes = [len(y) for _, y in Batches(*numbered(100), np.int64(64))]
+    assert sizes == [64, 36]
+
+
+@pytest.mark.parametrize("augment", [False, True])
+def test_a_deviation_of_zero_is_refused(augment):
+    """It would make every pixel infinite or nan."""
+    with pytest.raises(ValueError, match="std must be greater than 0, not 0"):
+        Batches(*numbered(100), 64, std=0, augment=augment)
 
 
 def test_images_without_their_labels_are_refused():

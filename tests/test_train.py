@@ -158,6 +158,51 @@ def test_unfit_validation_images_are_refused_before_the_training(few):
     assert same_state(model, state)
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"epochs": 0}, "epochs must be at least 1, not 0"),
+        ({"clip_norm": -1.0}, "clip_norm must be above 0, not -1"),
+        ({"clip_norm": math.nan}, "clip_norm must be above 0, not nan"),
+    ],
+)
+def test_what_would_train_nothing_or_backwards_is_refused(few, options, message):
+    with pytest.raises(ValueError, match=message):
+        train(linear(), Batches(*few, 64), "sgd", 0.1, **options)
+
+
+def test_an_optimizer_of_another_network_is_refused(few):
+    """The network would stay as it is: its cell was run again, the optimizer's not."""
+    optimizer = OPTIMIZERS["sgd"](linear().parameters(), lr=0.1)
+    with pytest.raises(ValueError, match="no weight of this network: make it again"):
+        next(fit(linear(), Batches(*few, 64), optimizer, epochs=1))
+
+
+def test_a_schedule_of_another_optimizer_is_refused(few):
+    model = linear()
+    optimizer, other = (OPTIMIZERS["sgd"](model.parameters(), lr=0.1) for _ in "ab")
+    schedule = SCHEDULES["step"](other, 4, 1)
+    with pytest.raises(ValueError, match="the schedule is that of another optimizer"):
+        next(fit(model, Batches(*few, 64), optimizer, schedule, epochs=1))
+
+
+@pytest.mark.parametrize(
+    ("outputs", "found"), [(9, r"\[64, 9\]"), (12, r"\[64, 12\]"), (None, "a tuple")]
+)
+def test_a_network_without_ten_logits_is_refused(few, outputs, found):
+    class Pair(nn.Linear):
+        def forward(self, images):
+            return images, images
+
+    last = nn.Linear(784, outputs) if outputs else Pair(784, 10)
+    model = nn.Sequential(nn.Flatten(), last)
+    with pytest.raises(ValueError, match=f"logits .*, but it returns {found} for 64"):
+        train(model, Batches(*few, 64), "sgd", 0.1)
+    with pytest.raises(ValueError, match=f"logits .*, but it returns {found} for 64"):
+        predict(model.train(), few[0], batch_size=64)
+    assert model.training
+
+
 @pytest.mark.parametrize("name", ["small_resnet", "mlp"])
 def test_other_networks_take_a_last_batch_of_one_image(few, name):
     batches = Batches(few[0][:65], few[1][:65], 64)
@@ -178,6 +223,14 @@ def test_predict_is_in_evaluation_mode(few):
     model = build_model("small_resnet").train()
     together, in_parts = predict(model, few[0]), predict(model, few[0], batch_size=7)
     torch.testing.assert_close(together, in_parts, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("batch_size", [0, -1, 1.5, "64"])
+def test_predict_names_a_bad_batch_size(few, batch_size):
+    with pytest.raises(
+        ValueError, match="batch_size must be a whole number, 1 or more"
+    ):
+        predict(linear(), few[0], batch_size=batch_size)
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -506,6 +559,18 @@ def test_warmup_cosine_schedule():
     assert used[4:] == sorted(used[4:], reverse=True)
     assert used[22] == pytest.approx(0.5)
     assert 0 < used[-1] < 0.01
+
+
+@pytest.mark.parametrize("warmup", [-0.1, 5])
+def test_a_warm_up_is_a_share(warmup):
+    """Of 5 times all steps, the rate would reach a fifth of its peak."""
+    with pytest.raises(ValueError, match=f"0..1, not {warmup}"):
+        rates("warmup_cosine", warmup=warmup)
+
+
+def test_a_step_of_no_epoch_is_refused():
+    with pytest.raises(ValueError, match="step_size must be at least 1 epoch, not 0"):
+        rates("step", step_size=0)
 
 
 def test_one_cycle_schedule():
