@@ -268,7 +268,8 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
 def build_model(name: str, seed: int = 0, **options: Any) -> nn.Module:
     """Return MODELS[name](**options) on the CPU, with weights drawn from `seed`.
 
-    The global random state stays as it was. ValueError for an unknown name or option.
+    The global random state stays as it was. ValueError for an unknown name or option,
+    and if the function returns no network.
     """
     if name not in MODELS:
         raise ValueError(f"unknown network {name!r}; known: {', '.join(MODELS)}")
@@ -280,7 +281,10 @@ def build_model(name: str, seed: int = 0, **options: Any) -> nn.Module:
         raise ValueError(f"network {name!r} {error}; known: {known}") from None
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
-        return MODELS[name](**options)
+        model = MODELS[name](**options)
+    if not isinstance(model, nn.Module):
+        raise ValueError(f"network {name!r} returns {model!r:.80}, not an nn.Module")
+    return model
 
 
 def count_params(model: nn.Module) -> int:

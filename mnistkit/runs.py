@@ -155,6 +155,16 @@ class Run:
                 )
 
     def _check_names(self) -> None:
+        for kind, word in KINDS.items():
+            name = getattr(self, kind)
+            entry = definitions.TABLES[kind].get(name)
+            if entry is None:
+                continue
+            is_network = kind == "model" and isinstance(entry, nn.Module)
+            if not callable(entry) or is_network:
+                raise ValueError(
+                    f"{word} {name!r} must be a function, not a {type(entry).__name__}"
+                )
         choices: list[tuple[str, Sequence[str], Any]] = [
             (word, [getattr(self, kind)], definitions.TABLES[kind])
             for kind, word in KINDS.items()

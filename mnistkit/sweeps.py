@@ -310,10 +310,17 @@ def _start(
         weight_decay=run.weight_decay,
         **run.optimizer_options,
     )
+    _check_made("optimizer", run.optimizer, optimizer)
     schedule = SCHEDULES[run.schedule](
         optimizer, len(train), run.epochs, **run.schedule_options
     )
+    _check_made("schedule", run.schedule, schedule)
     return Training(model, optimizer, schedule, train), validation, test
+
+
+def _check_made(kind: str, name: str, made: Any) -> None:
+    if made is None:
+        raise ValueError(f"{kind} {name!r} returns None: it lacks a `return`")
 
 
 @contextmanager

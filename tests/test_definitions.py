@@ -13,6 +13,7 @@ from torch import nn
 from mnistkit.definitions import OURS, TABLES, enter, fingerprint, foreign, is_ours
 from mnistkit.models import MODELS, count_params, lenet
 from mnistkit.runs import Run
+from mnistkit.sweeps import train_run
 from mnistkit.train import LOSSES, OPTIMIZERS, SCHEDULES
 
 CHANGED = (
@@ -234,6 +235,34 @@ def test_a_network_without_dropout_is_accepted():
     assert count_params(Run(model="mine").build_model()) == 7850
     with pytest.raises(ValueError, match="dropout must be 0 for network 'mine'"):
         Run(model="mine", dropout=0.1)
+
+
+@pytest.mark.parametrize(
+    ("kind", "entry", "message"),
+    [
+        ("model", nn.Linear(2, 2), "network 'mine' must be a function, not a Linear"),
+        ("model", "lenet", "network 'mine' must be a function, not a str"),
+        ("optimizer", 5, "optimizer 'mine' must be a function, not a int"),
+        ("loss", "hinge", "loss 'mine' must be a function, not a str"),
+    ],
+)
+def test_an_entry_that_is_no_function_is_refused(kind, entry, message):
+    TABLES[kind]["mine"] = entry
+    with pytest.raises(ValueError, match=message):
+        Run(**{kind: "mine"})
+
+
+def forgets_to_return(*arguments, **options):
+    pass
+
+
+@pytest.mark.parametrize("kind", ["model", "optimizer", "schedule"])
+def test_an_entry_that_returns_nothing_is_named(kind):
+    """Without a schedule the run would have been trained at a constant rate."""
+    TABLES[kind]["mine"] = forgets_to_return
+    run = Run(**{"model": "mlp", "train_size": 64, kind: "mine"})
+    with pytest.raises(ValueError, match="'mine' returns None"):
+        train_run(run)
 
 
 # ---------------------------------------------------- the package's own are pinned
