@@ -93,19 +93,26 @@ class Chapter:
         The caption names data, scale and `note`; in the file it is the last column,
         `data`. An index that is more than row numbers becomes columns. `formats` maps
         columns to format strings or functions; the other columns are formatted by
-        `number_format`. ValueError for a format of a column that does not exist.
+        `number_format`. ValueError for a format of a column that does not exist or
+        without braces, and for a frame that has a column `data` itself.
         """
         if not isinstance(frame.index, pd.RangeIndex):
             frame = frame.reset_index()
-        for column in formats or {}:
+        if "data" in frame.columns:
+            raise ValueError(
+                "the column 'data' is for the line below a table: rename it"
+            )
+        for column, chosen in (formats or {}).items():
             if column not in frame.columns:
                 raise ValueError(f"a format for {column!r}, which is no column")
+            if isinstance(chosen, str) and "{" not in chosen:
+                raise ValueError(f"the format {chosen!r} lacks braces: '{{:{chosen}}}'")
         line = self.line(note)
         self._write_csv(frame.assign(data=line), name)
         table = Table(frame, uuid=f"{self.name}_{name}", cell_ids=False)
-        chosen = {column: number_format(frame[column]) for column in frame.columns}
-        chosen |= formats or {}
-        table.format(chosen, na_rep="–", escape="html").hide(axis="index")
+        shown = {column: number_format(frame[column]) for column in frame.columns}
+        shown |= formats or {}
+        table.format(shown, na_rep="–", escape="html").hide(axis="index")
         table.set_table_styles(
             {"selector": f".col{i}", "props": "text-align: left; word-break: keep-all"}
             for i, column in enumerate(frame.columns)

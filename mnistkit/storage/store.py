@@ -35,7 +35,8 @@ class Store:
     def __init__(
         self, folder: str | Path | None = None, since: float | None = None
     ) -> None:
-        self.folder = Path(folder) if folder else places.store_folder()
+        given = places.expand(folder, "the store") if folder else None
+        self.folder = given or places.store_folder()
         self.since = places.fresh_since() if since is None else since
 
     def path(self, name: str, source: str) -> Path:

@@ -133,6 +133,18 @@ def test_a_format_without_its_column_is_refused(chapter, shares):
         chapter.save_table(shares, "shares", formats={"shrae": "{}"})
 
 
+def test_a_format_without_braces_is_refused(chapter, shares):
+    """It would stand in each cell instead of the number."""
+    with pytest.raises(ValueError, match="'.1%' lacks braces: '{:.1%}'"):
+        chapter.save_table(shares, "shares", formats={"share": ".1%"})
+
+
+def test_a_column_of_the_name_data_is_refused(chapter, shares):
+    """The file would lack it."""
+    with pytest.raises(ValueError, match="rename it"):
+        chapter.save_table(shares.assign(data=1), "shares")
+
+
 @pytest.mark.parametrize("name", ["Line", "a line", "../line", ""])
 def test_names_are_plain(chapter, name):
     with pytest.raises(ValueError, match="lower case"):

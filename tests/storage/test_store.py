@@ -72,6 +72,12 @@ def test_the_folder_is_the_environments_unless_one_is_given(store_folder):
     assert Store().folder == store_folder
 
 
+def test_a_folder_in_the_home_folder(tmp_path, monkeypatch):
+    """Else a folder that is called ~ would be made."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert Store("~/records").folder == tmp_path / "records"
+
+
 # ------------------------------------------------------------------------ weights
 
 
