@@ -68,7 +68,7 @@ def run_report(
             print(f"left out: {error}", file=sys.stderr)
             if only or name in scales.SCALES["smoke"]:
                 left_out.add(name)
-    mnist = load_mnist()  # A download happens here, once, and not in each chapter.
+    mnist = load_mnist()  # A download is tried here, once, and not in each chapter.
     print(f"{mnist.describe()}, from {mnist.origin}; {scale} scale")
     for kind in ("reports", "figures"):
         prepare(scales.folder(kind, scale))

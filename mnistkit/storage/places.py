@@ -10,7 +10,7 @@
 | MNISTKIT_FRESH    | time in seconds: older records do not count  | 0                 |
 | MNISTKIT_PROGRESS | file to which sweeps write how far they are  | a progress bar    |
 
-`report` sets the last two for the kernels of its chapters.
+`report` sets the last two, and MNISTKIT_OFFLINE, for the kernels of its chapters.
 """
 
 import os
@@ -84,10 +84,12 @@ def kernel_environment(log: Path, fresh: bool) -> dict[str, str]:
     `log` is the file for its progress, and the folder of `log` is where its temporary
     files lie. With `fresh`, records written before now do not count. Folders are
     absolute, because the kernel works in notebooks/. MPLBACKEND is left out: a notebook
-    shows no figures where this variable names a backend.
+    shows no figures where this variable names a backend. Kernels stay offline, because
+    the report has already loaded the data.
     """
     environment = os.environ | {
         "OMP_NUM_THREADS": "1",
+        "MNISTKIT_OFFLINE": "1",
         "MNISTKIT_PROGRESS": str(log),
         "TMPDIR": str(log.parent),
     }

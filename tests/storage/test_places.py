@@ -157,6 +157,12 @@ def test_a_kernel_writes_its_progress_and_uses_one_thread(tmp_path):
     assert environment["OMP_NUM_THREADS"] == "1"
 
 
+def test_a_kernel_does_not_ask_the_network_again(tmp_path):
+    """Behind a silent firewall each chapter would wait anew for the mirrors."""
+    environment = places.kernel_environment(tmp_path / "log", fresh=False)
+    assert environment["MNISTKIT_OFFLINE"] == "1"
+
+
 def test_a_fresh_kernel_counts_no_record_of_before(tmp_path):
     before = time.time()
     environment = places.kernel_environment(tmp_path / "log", fresh=True)
