@@ -29,9 +29,14 @@ FOREIGN = re.compile(
 def without_foreign(environment: dict[str, str], folder: Path) -> dict[str, str]:
     """`environment` without the user's settings; IPython's own lie in `folder`.
 
-    Python's UTF-8 mode is on, so that paths and files are UTF-8 in every locale.
+    Python's UTF-8 mode is on, so that paths and files are UTF-8 in every locale. For a
+    user without a home folder, where Jupyter would stop, `folder` is one.
     """
     kept = {k: v for k, v in environment.items() if not FOREIGN.fullmatch(k)}
+    try:
+        Path.home()
+    except RuntimeError:
+        kept["HOME"] = str(folder)
     return kept | {"IPYTHONDIR": str(folder / "ipython"), "PYTHONUTF8": "1"}
 
 

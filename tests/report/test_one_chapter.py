@@ -3,6 +3,8 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
+from unittest.mock import Mock
 
 import nbformat
 import papermill
@@ -49,6 +51,16 @@ def test_a_chapter_runs_until_it_has_ended(start):
     assert chapter.is_running()
     chapter.wait()
     assert not chapter.is_running()
+
+
+def test_a_user_without_a_home_folder_has_chapters(start, monkeypatch):
+    """A container's user may be a number only, and Jupyter asks for the home folder."""
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.setattr(Path, "home", Mock(side_effect=RuntimeError))
+    chapter = start("import os; print(os.environ['HOME'])")
+    assert chapter.wait() is None
+    [output] = nbformat.read(chapter.copy, 4).cells[-1].outputs
+    assert output.text.strip() == str(chapter.copy.parent)
 
 
 def test_an_error_of_the_notebook_is_one_line(start):
