@@ -32,18 +32,33 @@ def read_run_lists(scale: str) -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True)
 
 
-def read_experiments(scale: str) -> dict[str, list[Record]]:
+class Experiments(dict[str, list[Record]]):
+    """The records of every experiment, by its name. ValueError for one without any."""
+
+    def __init__(self, scale: str):
+        super().__init__()
+        self.scale = scale
+
+    def __missing__(self, name: str) -> list[Record]:
+        raise ValueError(
+            f"experiment {name!r} has no records at the {self.scale} scale: execute "
+            "the other chapters at this scale first"
+        )
+
+
+def read_experiments(scale: str) -> Experiments:
     """Return the records of every experiment, by its name.
 
     Runs that have no record are left out. ValueError if two chapters use one name.
     """
     source = load_mnist().source
-    experiments = {}
+    experiments = Experiments(scale)
     for experiment, rows in read_run_lists(scale).groupby("experiment", sort=False):
         if rows["chapter"].nunique() > 1:
             raise ValueError(f"experiment {experiment!r} is in two chapters")
         records = [read_record(name, source) for name in rows["run"]]
-        experiments[str(experiment)] = [r for r in records if r is not None]
+        if found := [record for record in records if record is not None]:
+            experiments[str(experiment)] = found
     return experiments
 
 

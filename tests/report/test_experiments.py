@@ -91,6 +91,13 @@ def test_runs_without_a_record_are_left_out(project):
     assert [record.run for record in read_experiments("smoke")["two"]] == RUNS[:1]
 
 
+def test_an_experiment_without_records_is_named(project):
+    write_list(project.folder / "reports" / "smoke", "01_first", ("lost", "a"))
+    for name in ("lost", "never_run"):
+        with pytest.raises(ValueError, match=f"'{name}' has no .* at the smoke scale"):
+            read_experiments("smoke")[name]
+
+
 def test_an_experiment_in_two_chapters_is_refused(project):
     for name in ("01_first", "02_second"):
         write_list(project.folder / "reports" / "smoke", name, ("seeds", "a"))
