@@ -151,8 +151,8 @@ def fit(
     `precision` is "fp32" or "bf16", see `steps.autocast`. Of the `epochs`, `done` are
     already behind: a training that is resumed begins with epoch done + 1. ValueError,
     before the first step, if a last batch of one image is too small for batch norm, for
-    validation images or labels of another kind, for an optimizer of another network or
-    a schedule of another optimizer, and unless epochs >= 1 and clip_norm > 0.
+    batches, validation images or labels of another kind, for an optimizer of another
+    network or a schedule of another optimizer, and unless epochs >= 1 and clip_norm > 0.
 
     A row is a dict with these keys:
     - epoch: its number, counted from 1;
@@ -163,6 +163,8 @@ def fit(
     - seconds: the time of the training alone, with the device synchronised;
     - val_loss, val_accuracy: the scores after the epoch, if there is `validation`.
     """
+    if not isinstance(batches, Batches):
+        raise ValueError(f"Batches(images, labels) are needed, not {batches!r:.80}")
     if epochs < 1:
         raise ValueError(f"epochs must be at least 1, not {epochs}")
     if clip_norm is not None and not clip_norm > 0:
@@ -228,8 +230,9 @@ def _check_last_batch(model: nn.Module, batches: Batches) -> None:
     its maps are 1x1, as in lenet. A forward pass on the "meta" device, which computes
     shapes only, tells.
     """
-    size = len(batches.labels)
-    if batches.drop_last or (size - 1) % batches.batch_size != 0:
+    size, largest = len(batches.labels), batches.batch_size
+    is_dropped = batches.drop_last and largest > 1
+    if is_dropped or (size - 1) % largest != 0:
         return
     values = [*model.named_parameters(), *model.named_buffers()]
     meta = {name: value.to("meta") for name, value in values}
@@ -240,10 +243,10 @@ def _check_last_batch(model: nn.Module, batches: Batches) -> None:
     except Exception as error:
         # A network that fails on "meta" for another reason may still train.
         if "more than 1 value per channel" in str(error):
+            or_drop = ", or drop_last=True" if largest > 1 else ""
             raise ValueError(
-                f"{size} images in batches of {batches.batch_size} leave a last batch "
-                "of one image, and batch norm needs two: choose another batch_size, or "
-                "drop_last=True"
+                f"{size} images in batches of {largest} leave a last batch of one "
+                f"image, and batch norm needs two: choose another batch_size{or_drop}"
             ) from None
 
 

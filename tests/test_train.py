@@ -7,6 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
 
 from mnistkit.data import Batches, augment, normalize
 from mnistkit.models import build_model
@@ -148,6 +149,18 @@ def test_a_last_batch_of_one_image_is_refused_before_the_training(few, batch_siz
     with pytest.raises(ValueError, match=f"65 images in batches of {batch_size} leave"):
         train(model, batches, "sgd", 0.1)
     assert same_state(model, state)
+
+
+def test_batches_of_one_image_are_refused_whatever_is_dropped(few):
+    """With batches of one image, no batch is smaller than the others."""
+    batches = Batches(few[0][:65], few[1][:65], 1, drop_last=True)
+    with pytest.raises(ValueError, match="65 images.*another batch_size$"):
+        train(build_model("lenet"), batches, "sgd", 0.1)
+
+
+def test_batches_of_another_kind_are_refused(few):
+    with pytest.raises(ValueError, match=r"Batches\(images, labels\) are needed, not"):
+        train(linear(), DataLoader(TensorDataset(*few), 64), "sgd", 0.1)
 
 
 def test_unfit_validation_images_are_refused_before_the_training(few):
