@@ -2,8 +2,10 @@
 
 import html
 import io
+import os
 import re
 import textwrap
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -130,12 +132,19 @@ class Chapter:
         """Return the file for `name` in the folder of this scale, which is created.
 
         `kind` is "figures" or "reports". ValueError for an unknown scale and for a name
-        that is not lower case with underscores.
+        that is not lower case with underscores, OSError for a folder that cannot be
+        written.
         """
         if not re.fullmatch("[a-z0-9_]+", name):
             raise ValueError(f"name {name!r} is not lower case with underscores")
         target = folder(kind, self.scale)
-        target.mkdir(parents=True, exist_ok=True)
+        with suppress(OSError):
+            target.mkdir(parents=True, exist_ok=True)
+        if not os.access(target, os.W_OK):
+            raise OSError(
+                f"cannot write to {target}; set MNISTKIT_OUT to a folder that can be "
+                "written"
+            )
         return target / f"{self.name}_{name}{suffix}"
 
     def _write_csv(self, frame: pd.DataFrame, name: str) -> None:

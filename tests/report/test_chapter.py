@@ -156,6 +156,12 @@ def test_an_unknown_scale_is_refused(chapter):
         Chapter("01_planted", "huge", "planted data").path("figures", "line", ".svg")
 
 
+def test_a_folder_that_cannot_be_written_is_named_with_a_remedy(chapter, tmp_path):
+    (tmp_path / "figures").write_bytes(b"a file")
+    with pytest.raises(OSError, match="figures/quick; set MNISTKIT_OUT"):
+        chapter.path("figures", "line", ".svg")
+
+
 def test_data_are_described_with_their_sizes(mnist):
     line = Chapter("01_planted", "full", mnist).line()
     assert line == f"{mnist.describe()} · full scale"
