@@ -222,6 +222,16 @@ def test_a_worker_trains_what_it_was_sent_even_without_source():
     assert count_params(run.build_model()) == 7850
 
 
+def test_a_forked_worker_trains_the_class_that_it_has_already():
+    """There the class of a notebook arrives as itself, and still without its cell."""
+    scope = {"__name__": "__main__", "own_network": own_network}
+    exec("class Sent:\n def __new__(cls): return own_network()", scope)
+    MODELS["mine"] = scope["Sent"]
+    run = Run(model="mine", code={"model": "the parent's"})
+    enter({"model": ("mine", scope["Sent"])})
+    assert count_params(run.build_model()) == 7850
+
+
 def test_entering_again_takes_out_what_was_entered_before():
     ours = MODELS["mlp"]
     enter({"model": ("mlp", own_network), "loss": ("mine", own_sgd)})
