@@ -32,6 +32,14 @@ SUMMARY = {
     "test_loss": 0.7,
     "test_accuracy": 2 / 3,
 }
+DATA = {
+    "source": SOURCE,
+    "checksums": {"test_labels": "27ae"},
+    "train_size": 100,
+    "val_size": 10,
+    "test_size": 3,
+    "steps_per_epoch": 2,
+}
 EPOCH = {"epoch": 1, "train_loss": 0.5, "window_losses": [0.6, 0.4]}
 
 
@@ -44,7 +52,7 @@ def record(**changes) -> Record:
         predictions=np.array([7, 2, 1], np.uint8),
         confidence=np.array([0.9, 0.5, 0.75], np.float16),
         p_true=np.array([0.9, 0.25, 0.75], np.float16),
-        data={"source": SOURCE, "checksums": {"test_labels": "27ae"}, "test_size": 3},
+        data=DATA,
         environment={"device": "a processor"},
     )
     return Record(**contents | changes)
@@ -418,9 +426,15 @@ def packed(images: int) -> str:
         {"summary": SUMMARY | {"status": "fine"}},
         {"summary": SUMMARY | {"best_epoch": 2}},
         {"summary": SUMMARY | {"parameters": None}},
-        {"data": {"source": "mnist_5k", "test_size": 3}},
-        {"data": {"source": SOURCE, "test_size": 60_000_000}},
-        {"data": {"source": SOURCE, "test_size": 4}},
+        {"data": DATA | {"source": "mnist_5k"}},
+        {"data": DATA | {"test_size": 60_000_000}},
+        {"data": DATA | {"test_size": 4}},
+        {"data": DATA | {"train_size": 0}},
+        {"data": DATA | {"val_size": None}},
+        {"data": DATA | {"steps_per_epoch": "2"}},
+        {"environment": {}},
+        {"environment": {"device": None}},
+        {"environment": None},
     ],
 )
 def test_a_record_with_impossible_content_is_set_aside(store, changes):

@@ -14,6 +14,8 @@ MOST_IMAGES = 1_000_000  # more predictions than this are damage
 # The summary's keys that every record has; its other entries are numbers.
 COUNTS = ("best_epoch", "epochs_done", "parameters")
 SCORES = ("seconds", "train_loss", "train_accuracy", "test_loss", "test_accuracy")
+# The numbers in its data.
+SIZES = ("train_size", "val_size", "test_size", "steps_per_epoch")
 
 
 def convert(name: str, value: Any, kind: Any) -> Any:
@@ -147,9 +149,14 @@ def check_content(document: dict[str, Any], arrays: Sequence[np.ndarray]) -> Non
     status = summary.get("status")
     if status not in ("ok", "diverged"):
         raise ValueError(f"its status is {status!r}")
-    for key in COUNTS:
-        if not _is_count(summary.get(key)):
-            raise ValueError(f"{key} is {summary.get(key)!r}")
+    counts = {key: summary.get(key) for key in COUNTS}
+    counts |= {key: data.get(key) for key in SIZES}
+    for key, value in counts.items():
+        if not _is_count(value) or (key == "train_size" and value == 0):
+            raise ValueError(f"{key} is {value!r}")
+    machine = document["environment"]
+    if not isinstance(machine, dict) or not isinstance(machine.get("device"), str):
+        raise ValueError("its environment names no device")
     scores = {key: summary.get(key) for key in SCORES} | summary
     for row in history:
         scores |= {f"{key} of an epoch": value for key, value in row.items()}
