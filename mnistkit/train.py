@@ -151,8 +151,9 @@ def fit(
     `precision` is "fp32" or "bf16", see `steps.autocast`. Of the `epochs`, `done` are
     already behind: a training that is resumed begins with epoch done + 1. ValueError,
     before the first step, if a last batch of one image is too small for batch norm, for
-    batches, validation images or labels of another kind, for an optimizer of another
-    network or a schedule of another optimizer, and unless epochs >= 1 and clip_norm > 0.
+    batches, validation images or labels of another kind, for the optimizer of another
+    network or the schedule of another optimizer, and unless epochs >= 1 and
+    clip_norm > 0.
 
     A row is a dict with these keys:
     - epoch: its number, counted from 1;
