@@ -12,6 +12,7 @@ The lesson plan, in the order in which the files build on each other:
     stats        How sure can we be of a difference?
     tables       How do records become frames?
     plots        How do frames become figures?
+    wording      How does a sentence state a number?
 
 Below them lie storage/ (files and places), workers/ (processes and progress), report/
 (chapters and their page), claims/ (the verdicts of chapter 07) and bench/ (speed).
@@ -25,7 +26,10 @@ from typing import Any
 
 __version__ = "0.2.0"
 
-_MODULES = "data models steps train definitions runs sweeps stats tables plots".split()
+_MODULES = (
+    "data models steps train definitions runs sweeps stats wording tables plots "
+    "exercises"
+).split()
 _MODULE_OF_NAME = {
     "load_mnist": "data",
     "normalize": "data",
@@ -43,6 +47,7 @@ _MODULE_OF_NAME = {
     "train_run": "sweeps",
     "Chapter": "report.chapter",
     "use_style": "report.chapter",
+    "check": "exercises",
 }
 
 

@@ -14,6 +14,28 @@ from matplotlib.transforms import ScaledTranslation
 from mnistkit.stats import as_counts, check_columns, proportion_interval, summarize
 
 MARKERS = "os^Dv<P>"
+
+# Colour, dash pattern and marker of each optimizer and each network, the same in all
+# figures. A variant of a network has its colour and another pattern.
+STYLES: dict[str, tuple[str, Any, str]] = {
+    "sgd": ("#000000", "-", "o"),
+    "sgdm": ("#E69F00", "--", "s"),
+    "adagrad": ("#56B4E9", "-.", "^"),
+    "adam": ("#D55E00", "-", "D"),
+    "adamw": ("#CC79A7", ":", "v"),
+    "nadam": ("#009E73", (0, (5, 1, 1, 1, 1, 1)), "<"),
+    "mlp": ("#7F7F7F", ":", "o"),
+    "lenet": ("#000000", "-", "s"),
+    "small_resnet": ("#D55E00", "-", "^"),
+    "four_conv": ("#0072B2", "--", "D"),
+    "two_conv": ("#009E73", "-.", "v"),
+    "alexnet": ("#E69F00", "-", "<"),
+    "alexnet_text": ("#E69F00", "--", "<"),
+    "vgg11": ("#CC79A7", "-", "P"),
+    "vgg13": ("#CC79A7", "--", "P"),
+    "resnet18": ("#56B4E9", "-", ">"),
+    "wrn16_4": ("#0072B2", "-", "o"),
+}
 GREY = "#555555"
 BLUE = "#0072B2"
 LIGHT_BLUE = "#56B4E9"
@@ -51,23 +73,27 @@ def curves(
     xlabel: str,
     ylabel: str,
     order: Sequence | None = None,
-    labels: bool = True,
+    labels: bool | str = True,
     log: bool = False,
     ends: bool = False,
+    runs: str | None = None,
 ) -> plt.Axes:
     """Draw the mean of `y` over `x` with its 95 % t interval, a line per value of `by`.
 
-    Groups get colour, dash pattern and marker by order of appearance, or by `order`,
-    a list of all values of `by`: a group that is missing in one figure then leaves the
-    styles of the others alone. There may be up to 8 groups. ValueError for more, for a
-    group that `order` lacks, and for a frame without the columns or a finite `y`, or
-    without a `y` above 0 if `log`.
+    Optimizers and networks have their own colour, dash pattern and marker, see STYLES.
+    Other groups get theirs by order of appearance, or by `order`, a list of all values
+    of `by`: a group that is missing in one figure then leaves the styles of the others
+    alone. There may be up to 8 such groups. ValueError for more, for a group that
+    `order` lacks, and for a frame without the columns or a finite `y`, or without a `y`
+    above 0 if `log`.
 
-    The legend stands right of the axes, in the order in which the lines end;
-    `labels=False` leaves it out. `log` makes the y axis logarithmic. `ends` shows only
-    the last interval of each line, as a bar beside its end, for lines whose bands would
-    cover each other. The y limits come from the means only; wide intervals of few seeds
-    are clipped.
+    The legend stands right of the axes, in the order in which the lines end; with
+    `labels="ends"` each name stands at the end of its line instead, and `labels=False`
+    leaves them out. `log` makes the y axis logarithmic. `ends` shows only the last
+    interval of each line, as a bar beside its end, for lines whose bands would cover
+    each other; `runs`, a column such as "seed", shows each run as a thin line instead
+    of the interval, as is better with five runs or fewer. The y limits come from the
+    means only; wide intervals of few seeds are clipped.
     """
     _check_drawable(frame, x, by, value=y)
     table = summarize(frame, [by, x], y)
@@ -78,22 +104,26 @@ def curves(
     lost = [group for group in groups if group not in order]
     if lost:
         raise ValueError(f"order lacks {lost[0]!r}, a value of {by}")
-    styles = list(plt.rcParams["axes.prop_cycle"])
-    if len(order) > len(styles):
-        raise ValueError(f"{len(order)} groups of {by}: at most {len(styles)} readable")
     with_interval = []
-    for group, style, marker in zip(order, styles, MARKERS, strict=False):
+    for group, (color, dashes, marker) in _styles(order, by).items():
         rows = table[table[by].isin([group])].sort_values(x)  # nan equals nan here
         if rows.empty:
             continue
         # A long line has about ten markers.
         every = max(1, len(rows) // 10)
-        (line,) = ax.plot(
-            rows[x], rows["mean"], label=_as_text(group), marker=marker, markevery=every
+        ax.plot(
+            rows[x],
+            rows["mean"],
+            label=_as_text(group),
+            color=color,
+            linestyle=dashes,
+            marker=marker,
+            markevery=every,
         )
-        line.set(**style)
-        if (rows["n"] > 1).any():
-            with_interval.append((rows, style["color"]))
+        if runs is not None:
+            _draw_each_run(ax, frame[frame[by].isin([group])], x, y, runs, color)
+        elif (rows["n"] > 1).any():
+            with_interval.append((rows, color))
     limits = ax.dataLim.frozen()
     for number, (rows, color) in enumerate(with_interval, start=1):
         low, high = rows["low"], rows["high"]
@@ -116,9 +146,66 @@ def curves(
         ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     room_for_bars = 0.02 * len(with_interval) if ends else 0
     ax.margins(x=0.02 + room_for_bars, y=0.1)
-    if labels:
+    if labels == "ends":
+        _name_ends(ax)
+    elif labels:
         _add_legend_beside(ax)
     return ax
+
+
+def _styles(groups: Sequence, by: str) -> dict[Any, tuple[str, Any, str]]:
+    """Return colour, dash pattern and marker of each group, see `curves`."""
+    if all(group in STYLES for group in groups):
+        return {group: STYLES[group] for group in groups}
+    cycle = list(plt.rcParams["axes.prop_cycle"])
+    if len(groups) > len(cycle):
+        raise ValueError(f"{len(groups)} groups of {by}: at most {len(cycle)} readable")
+    return {
+        group: (style["color"], style["linestyle"], marker)
+        for group, style, marker in zip(groups, cycle, MARKERS, strict=False)
+    }
+
+
+def _draw_each_run(
+    ax: plt.Axes, frame: pd.DataFrame, x: str, y: str, runs: str, color: str
+) -> None:
+    check_columns(frame, runs)
+    for _, rows in frame.groupby(runs):
+        rows = rows.sort_values(x)
+        ax.plot(rows[x], rows[y], "-", color=color, linewidth=0.6, alpha=0.6)
+
+
+def _named_lines(ax: plt.Axes) -> list[Line2D]:
+    """Return the lines that have a label, those that end highest first."""
+    # matplotlib itself names the lines that have no label, with a leading "_".
+    lines = [line for line in ax.lines if not str(line.get_label()).startswith("_")]
+
+    def height_of_end(line: Line2D) -> float:
+        # A line that ends in nan stands below all others.
+        return np.nan_to_num(np.asarray(line.get_ydata())[-1], nan=-np.inf)
+
+    return sorted(lines, key=height_of_end, reverse=True)
+
+
+def _name_ends(ax: plt.Axes) -> None:
+    """Write each line's name right of the axes, beside its end or below another."""
+    # Settle the layout first: only then do points have a share of the axes' height.
+    ax.figure.draw_without_rendering()  # type: ignore[union-attr]
+    line_height = 1.25 * 9 * ax.figure.dpi / 72 / ax.bbox.height
+    below = np.inf
+    for line in _named_lines(ax):
+        ends_at = np.asarray(line.get_xydata())[-1]
+        _, height = ax.transAxes.inverted().transform(ax.transData.transform(ends_at))
+        below = min(np.nan_to_num(height), below - line_height)
+        ax.text(
+            1.02,
+            below,
+            str(line.get_label()),
+            transform=ax.transAxes,
+            color=line.get_color(),
+            fontsize=9,
+            va="center",
+        )
 
 
 def _use_log_axis_with_plain_numbers(ax: plt.Axes) -> None:
@@ -130,14 +217,7 @@ def _use_log_axis_with_plain_numbers(ax: plt.Axes) -> None:
 
 def _add_legend_beside(ax: plt.Axes) -> None:
     """Add a legend right of the axes, in the order in which the lines end."""
-    # matplotlib itself names the lines that have no label, with a leading "_".
-    lines = [line for line in ax.lines if not str(line.get_label()).startswith("_")]
-
-    def height_of_end(line: Line2D) -> float:
-        # A line that ends in nan stands below all others.
-        return np.nan_to_num(np.asarray(line.get_ydata())[-1], nan=-np.inf)
-
-    lines.sort(key=height_of_end, reverse=True)
+    lines = _named_lines(ax)
     ax.legend(handles=lines, loc="center left", bbox_to_anchor=(1.01, 0.5))
 
 

@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parents[1] / "mnistkit"
 # What a file or folder may import stands before it.
 ORDER = (
     "storage data models steps train definitions runs workers sweeps "
-    "stats tables plots report claims bench"
+    "stats wording tables plots exercises report claims bench"
 )
 MODULES = {
     ".".join(path.relative_to(PACKAGE).with_suffix("").parts): ast.parse(

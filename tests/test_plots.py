@@ -7,8 +7,10 @@ import pytest
 from matplotlib.colors import to_hex
 
 from mnistkit import plots
+from mnistkit.models import MODELS
 from mnistkit.report.chapter import use_style
 from mnistkit.stats import calibration, summarize
+from mnistkit.train import OPTIMIZERS
 
 
 @pytest.fixture
@@ -94,7 +96,7 @@ def test_a_ninth_group_is_refused(ax):
 
 
 def test_order_keeps_a_group_its_style(ax):
-    draw(ax, history(["adam"]), order=["sgd", "adam"])
+    draw(ax, history(["high"]), order=["low", "high"])
     (line,) = ax.get_lines()
     assert line.get_marker() == plots.MARKERS[1]
 
@@ -135,6 +137,38 @@ def test_curves_with_the_last_interval_only(ax):
         assert bar.get_segments()[0] == pytest.approx(
             np.array([[3, row.low], [3, row.high]])
         )
+
+
+def test_an_optimizer_looks_the_same_in_every_figure(ax):
+    draw(ax, history(["nadam", "adam", "sgd"]))
+    for line, name in zip(ax.get_lines(), ("nadam", "adam", "sgd"), strict=True):
+        color, _, marker = plots.STYLES[name]
+        assert (to_hex(line.get_color()).upper(), line.get_marker()) == (color, marker)
+
+
+@pytest.mark.parametrize("names", [OPTIMIZERS, MODELS])
+def test_no_two_styles_are_alike(names):
+    """Nor do two differ in colour alone, which a printer loses."""
+    shapes = [plots.STYLES[name][1:] for name in names]
+    assert len(set(map(str, shapes))) == len(names)
+
+
+def test_each_run_is_a_thin_line(ax):
+    draw(ax, history(["sgd", "adam"], seeds=2), runs="seed")
+    assert not ax.collections
+    mean, *runs = ax.get_lines()[:3]
+    assert [run.get_ydata()[0] for run in runs] == [1.0, 1.01]
+    assert mean.get_ydata()[0] == pytest.approx(1.005)
+    assert {run.get_linewidth() for run in runs} == {0.6}
+
+
+def test_names_at_the_ends_do_not_cover_each_other(ax):
+    draw(ax, history(["sgd", "adam", "nadam"], seeds=1), labels="ends")
+    assert ax.get_legend() is None
+    assert [text.get_text() for text in ax.texts] == ["nadam", "adam", "sgd"]
+    boxes = [text.get_window_extent() for text in ax.texts]
+    assert boxes[0].y0 > boxes[1].y1 and boxes[1].y0 > boxes[2].y1
+    assert all(box.x0 > ax.bbox.x1 for box in boxes)
 
 
 def test_dots_stand_at_the_means(ax):

@@ -12,6 +12,7 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import pandas as pd
+from IPython.display import Markdown
 from matplotlib import rc_context, rcParams
 from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
@@ -20,6 +21,7 @@ from mnistkit.report.parameters import check_parameters, executed_cells
 from mnistkit.report.scales import folder
 from mnistkit.report.table import Table, number_format
 from mnistkit.runs import Record, Run
+from mnistkit.storage import places
 from mnistkit.storage.files import MNIST
 from mnistkit.storage.store import write_atomically
 from mnistkit.sweeps import sweep
@@ -43,8 +45,8 @@ class Chapter:
 
     `name` is the name of the notebook and `scale` a key of SCALES; `data` is the MNIST
     in use, or a sentence that names the data. `experiments` holds the names of the runs
-    of each experiment so far. What is saved gets a name of lower case letters, digits
-    and underscores. ValueError, when something is saved, for another name or an unknown
+    of each experiment so far, `findings` the sentences for the summary. What is saved
+    gets a name of lower case letters, digits and underscores. ValueError, when something is saved, for another name or an unknown
     scale. ValueError at once, in a notebook, for parameters that it does not declare or
     cannot use (`check_parameters`).
     """
@@ -53,6 +55,7 @@ class Chapter:
     scale: str
     data: MNIST | str
     experiments: dict[str, list[str]] = field(default_factory=dict, compare=False)
+    findings: list[str] = field(default_factory=list, compare=False)
 
     def __post_init__(self) -> None:
         check_parameters(self.name, executed_cells())
@@ -70,14 +73,18 @@ class Chapter:
         self._write_csv(pd.DataFrame(rows, columns=["experiment", "run"]), "runs")
         return records
 
-    def save_figure(self, fig: Figure, name: str, note: str = "") -> None:
+    def save_figure(
+        self, fig: Figure, name: str, note: str = "", alt: str = ""
+    ) -> None:
         """Write <chapter>_<name>.svg and .png with a footer: data, scale and `note`.
 
-        Equal figures give equal bytes. The footer stays on the figure, so that the
-        notebook shows it as well.
+        `alt` says in words what the figure shows, for those who do not see it; both
+        files hold it as their description. Equal figures give equal bytes. The footer
+        stays on the figure, so that the notebook shows it as well.
         """
         box = add_footer(fig, self.line(note))
-        for kind, metadata in FORMATS.items():
+        for kind, omitted in FORMATS.items():
+            metadata = omitted | ({"Description": alt} if alt else {})
             content = io.BytesIO()
             with rc_context({"svg.hashsalt": "mnistkit"}):
                 fig.savefig(content, format=kind, bbox_inches=box, metadata=metadata)
@@ -122,6 +129,34 @@ class Chapter:
         )
         table.format_index(lambda title: str(title).replace("_", " "), axis=1)
         return table.set_caption(html.escape(line))
+
+    def say(self, finding: str, *, summarize: bool = True) -> Markdown:
+        """Return a finding, a sentence, for display; `summary` repeats it.
+
+        With summarize=False it is no part of the summary.
+        """
+        if summarize:
+            self.findings.append(finding)
+        return Markdown(finding)
+
+    def summary(self) -> Markdown:
+        """Return the findings so far as a list; they go to <chapter>_findings.csv."""
+        self._write_csv(pd.DataFrame({"finding": self.findings}), "findings")
+        return Markdown("\n".join(f"- {finding}" for finding in self.findings))
+
+    def reports_said(self) -> Table:
+        """Return what the reports say about this chapter's matter, and what was found.
+
+        A row per claim whose chapter this is: the report, the claim in words, its
+        value, ours and the outcome, as chapter 07 stored them at the full scale.
+        FileNotFoundError before chapter 07 was executed.
+        """
+        path = places.ROOT / "reports" / "07_five_reports_revisited_all.csv"
+        stored = pd.read_csv(path, dtype=str, keep_default_na=False)
+        rows = stored[stored["chapter"] == self.name[:2]]
+        columns = ["report", "claim", "reported", "regenerated", "outcome"]
+        table = Table(rows[columns].rename(columns={"regenerated": "found"}))
+        return table.format(escape="html").hide(axis="index")
 
     def line(self, note: str = "") -> str:
         """Return the line that every figure and table bears: data, scale and `note`."""

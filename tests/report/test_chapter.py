@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from mnistkit.report.chapter import Chapter, add_footer
+from mnistkit.storage import places
 
 LINE = "planted data · quick scale"
 
@@ -44,6 +45,39 @@ def test_equal_figures_give_equal_files(chapter, tmp_path, suffix):
         saved = tmp_path / "figures" / "quick" / f"01_planted_line.{suffix}"
         contents.add(saved.read_bytes())
     assert len(contents) == 1
+
+
+@pytest.mark.parametrize("suffix", ["png", "svg"])
+def test_a_figure_says_in_words_what_it_shows(chapter, fig, tmp_path, suffix):
+    chapter.save_figure(fig, "line", alt="A line that rises from 1 to 2.")
+    saved = tmp_path / "figures" / "quick" / f"01_planted_line.{suffix}"
+    assert b"A line that rises from 1 to 2." in saved.read_bytes()
+
+
+def test_the_summary_repeats_the_findings(chapter, tmp_path):
+    assert chapter.say("Adam is ahead.").data == "Adam is ahead."
+    chapter.say("An aside.", summarize=False)
+    chapter.say("The lead is small.")
+    assert chapter.summary().data == "- Adam is ahead.\n- The lead is small."
+    saved = pd.read_csv(tmp_path / "reports" / "quick" / "01_planted_findings.csv")
+    assert saved["finding"].tolist() == ["Adam is ahead.", "The lead is small."]
+
+
+def test_what_the_reports_said_about_a_chapter(chapter, tmp_path, monkeypatch):
+    monkeypatch.setattr(places, "ROOT", tmp_path)
+    columns = "id,report,claim,reported,regenerated,outcome,chapter\n"
+    ours, others = "R1-02,R1,Counts,3,3,agrees,01\n", "R1-04,R1,Size,1,2,differs,02\n"
+    (tmp_path / "reports").mkdir(exist_ok=True)
+    stored = tmp_path / "reports" / "07_five_reports_revisited_all.csv"
+    stored.write_text(columns + ours + others, encoding="utf-8")
+    [row] = chapter.reports_said().data.to_dict("records")
+    assert row == {
+        "report": "R1",
+        "claim": "Counts",
+        "reported": "3",
+        "found": "3",
+        "outcome": "agrees",
+    }
 
 
 def test_a_second_footer_replaces_the_first(fig):
