@@ -177,9 +177,14 @@ def find_parameters(name: str, scale: str) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def interruptible() -> Iterator[None]:
-    """SIGINT, SIGTERM and SIGHUP raise KeyboardInterrupt(number) while this lasts."""
+    """SIGINT, SIGTERM and SIGHUP raise KeyboardInterrupt(number) while this lasts.
+
+    After the first of them the others do nothing: the report is tidying up.
+    """
 
     def interrupt(number: int, frame: object) -> None:
+        for each in numbers:
+            signal.signal(each, signal.SIG_IGN)
         raise KeyboardInterrupt(number)
 
     numbers = [signal.SIGINT, signal.SIGTERM]

@@ -498,6 +498,19 @@ def test_a_signal_is_an_exception_with_its_number():
     assert interrupt.value.args == (signal.SIGTERM,)
 
 
+def test_a_second_signal_does_not_interrupt_the_end():
+    steps = []
+    with pytest.raises(KeyboardInterrupt) as interrupt, interruptible():
+        try:
+            signal.raise_signal(signal.SIGINT)
+        finally:
+            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGTERM)
+            steps.append("tidied up")
+    assert interrupt.value.args == (signal.SIGINT,)
+    assert steps == ["tidied up"]
+
+
 def test_a_signal_that_nohup_ignores_stays_ignored():
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
