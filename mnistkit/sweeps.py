@@ -92,7 +92,7 @@ def sweep(
             records[name] = stored
     missing = [run for name, run in wanted.items() if name not in records]
     if missing:
-        store.check()
+        store.check(source)
     if executor is None:
         # One process is enough to keep a GPU busy.
         on_cuda = choose_device(device).type == "cuda"

@@ -144,14 +144,15 @@ class Store:
                 _rename_aside(archive, archive.with_suffix(".damaged"))
             os.replace(part, archive)
 
-    def check(self) -> None:
-        """Raise OSError, in one line, if documents cannot be written to this store.
+    def check(self, source: str) -> None:
+        """Raise OSError, in one line, if no documents of `source` can be written.
 
         What processes that have died left behind half written is removed.
         """
-        probe = self.folder / f".probe-{os.getpid()}"
+        folder = self.folder / source
+        probe = folder / f".probe-{os.getpid()}"
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(parents=True, exist_ok=True)
             for pattern in ("*.tmp", "*/*.tmp"):
                 for path in self.folder.glob(pattern):
                     if _is_left_over(path):
@@ -161,7 +162,7 @@ class Store:
             probe.unlink()
         except OSError as error:
             raise OSError(
-                f"cannot write records to {self.folder} ({error.strerror}); "
+                f"cannot write records to {folder} ({error.strerror}); "
                 "set MNISTKIT_STORE to a folder that can be written"
             ) from None
 

@@ -142,15 +142,18 @@ def test_damaged_weights_set_their_document_aside(store):
     assert not path.exists()
 
 
-def test_a_store_that_cannot_be_written(tmp_path):
-    (tmp_path / "file").write_text("not a folder")
-    with pytest.raises(OSError, match="MNISTKIT_STORE"):
-        Store(tmp_path / "file" / "records").check()
+@pytest.mark.parametrize("file", ["records", "records/mnist"])
+def test_a_store_that_cannot_be_written(tmp_path, file):
+    path = tmp_path / file
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("not a folder")
+    with pytest.raises(OSError, match="records/mnist .*MNISTKIT_STORE"):
+        Store(tmp_path / "records").check("mnist")
 
 
 def test_a_store_that_can_be_written_is_left_empty(store):
-    store.check()
-    assert list(store.folder.iterdir()) == []
+    store.check("mnist")
+    assert list(store.folder.rglob("*")) == [store.folder / "mnist"]
 
 
 def test_damaged_weights_matter_to_those_who_need_them_only(store):
@@ -255,7 +258,7 @@ def test_a_check_notices_a_disk_that_takes_empty_files_only(store, monkeypatch):
 
     monkeypatch.setattr(Path, "write_bytes", fill)
     with pytest.raises(OSError, match="no space left on the disk.*MNISTKIT_STORE"):
-        store.check()
+        store.check("mnist")
 
 
 def test_a_check_removes_what_dead_processes_left(store):
@@ -270,7 +273,7 @@ def test_a_check_removes_what_dead_processes_left(store):
     other = folder / "notes.tmp"
     for path in (*left, living, other):
         path.touch()
-    store.check()
+    store.check("mnist")
     assert not any(path.exists() for path in left)
     assert living.exists() and other.exists()
 
