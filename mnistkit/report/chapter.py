@@ -46,9 +46,10 @@ class Chapter:
     `name` is the name of the notebook and `scale` a key of SCALES; `data` is the MNIST
     in use, or a sentence that names the data. `experiments` holds the names of the runs
     of each experiment so far, `findings` the sentences for the summary. What is saved
-    gets a name of lower case letters, digits and underscores. ValueError, when something is saved, for another name or an unknown
-    scale. ValueError at once, in a notebook, for parameters that it does not declare or
-    cannot use (`check_parameters`).
+    gets a name of lower case letters, digits and underscores. ValueError, when
+    something is saved, for another name or an unknown scale. ValueError at once, in a
+    notebook, for parameters that it does not declare or cannot use
+    (`check_parameters`).
     """
 
     name: str
