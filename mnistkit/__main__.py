@@ -51,13 +51,15 @@ def build_parser(with_run: bool) -> argparse.ArgumentParser:
     command.set_defaults(command=report)
     command.add_argument(
         "--scale",
-        help="smoke, quick or full; default: full with all of MNIST, because the "
-        "project has the records of its runs, and quick with a subset",
+        help="smoke, quick, full, or paper for a GPU; default: full with all of MNIST, "
+        "because the project has the records of its runs, and quick with a subset",
     )
     command.add_argument(
         "--only", nargs="+", default=(), metavar="NN", help="chapters, such as 03 05"
     )
-    command.add_argument("--jobs", type=int, default=2, help="chapters at a time (2)")
+    command.add_argument(
+        "--jobs", type=int, help="chapters at a time (2; at the paper scale 1)"
+    )
     command.add_argument(
         "--fresh", action="store_true", help="train again what the store has"
     )

@@ -416,7 +416,7 @@ def best_run(evidence: Evidence, name: str) -> Finding:
     # An experiment may share runs with another one: each run counts once.
     records = {
         record.run.name: record
-        for experiment in ("grid", "best_of_grid", "r4_lenet")
+        for experiment in ("grid", "best_of_grid", "r4_best")
         for record in evidence.records.get(experiment, [])
     }
     same_setting = [

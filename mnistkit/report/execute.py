@@ -33,15 +33,16 @@ from mnistkit.storage.store import Store, packed, write_atomically
 def run_report(
     scale: str | None = None,
     only: Sequence[str] = (),
-    jobs: int = 2,
+    jobs: int | None = None,
     fresh: bool = False,
     update_notebooks: bool = False,
 ) -> int:
     """Execute the chapters, `jobs` at a time, and publish reports/[scale/]index.html.
 
-    Without a `scale` the data decide, see `default_scale`. `only` holds numbers or
-    names of chapters; `fresh` trains again what the store has; `update_notebooks` (full
-    scale only) puts the outputs into notebooks/.
+    `jobs` is 2 by default, and 1 at the paper scale, where one chapter keeps a GPU
+    busy. Without a `scale` the data decide, see `default_scale`. `only` holds numbers
+    or names of chapters; `fresh` trains again what the store has; `update_notebooks`
+    (full scale only) puts the outputs into notebooks/.
 
     Returns the exit status: 0; 1 if a chapter failed (<chapter>.failed.ipynb is kept,
     and the others go on); 128 plus the number of the signal that interrupted the
@@ -50,12 +51,13 @@ def run_report(
     executed, for an unknown chapter or scale and for a parameter that a notebook does
     not declare; OSError for a folder that cannot be written.
     """
-    if jobs < 1:
+    if jobs is not None and jobs < 1:
         raise ValueError(f"jobs must be at least 1, got {jobs}")
     names = choose(only)
     if scale is None:
         scale, reason = default_scale(load_mnist())
         print(f"{scale} scale: {reason}")
+    jobs = jobs or (1 if scale == "paper" else 2)
     out = scales.folder("reports", scale)
     if update_notebooks and scale != "full":
         raise ValueError("--update-notebooks is for the full scale only")

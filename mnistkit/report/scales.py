@@ -11,7 +11,7 @@ from typing import Any
 from mnistkit.storage import places
 
 # What papermill injects. full injects nothing: it is what the notebooks say, the
-# largest runs whose records the project ships.
+# largest runs whose records the project ships. paper is as large as the reports.
 SCALES: dict[str, dict[str, dict[str, Any]]] = {
     "smoke": {
         "01_data_exploration": dict(embed_size=200, train_size=500, eval_size=200),
@@ -21,10 +21,12 @@ SCALES: dict[str, dict[str, dict[str, Any]]] = {
             epochs=1,
             train_size=200,
             eval_size=100,
+            precision="fp32",
             seeds=2,
             grid_train_size=200,
             grid_eval_size=100,
             grid_epochs=1,
+            r4_seeds=2,
         ),
         "03_optimizer_comparison": dict(
             train_size=256,
@@ -32,6 +34,8 @@ SCALES: dict[str, dict[str, dict[str, Any]]] = {
             epochs=2,
             seeds=2,
             own_train_size=256,
+            tries_epochs=1,
+            own_seeds=2,
         ),
         "04_lr_batch_size_study": dict(
             seeds=2,
@@ -57,14 +61,16 @@ SCALES: dict[str, dict[str, dict[str, Any]]] = {
     "quick": {
         "01_data_exploration": dict(embed_size=800, train_size=10000),
         "02_model_zoo": dict(
+            networks=["mlp", "lenet", "small_resnet", "four_conv"],
             diagrams=["lenet", "small_resnet", "vgg11"],
-            epochs=2,
-            train_size=500,
-            eval_size=400,
-            seeds=3,
+            epochs=4,
+            train_size=1500,
+            eval_size=1000,
+            precision="fp32",
             grid_train_size=500,
             grid_eval_size=400,
             grid_epochs=3,
+            r4_seeds=3,
         ),
         "03_optimizer_comparison": dict(
             train_size=1500,
@@ -72,6 +78,7 @@ SCALES: dict[str, dict[str, dict[str, Any]]] = {
             epochs=3,
             seeds=3,
             own_train_size=1500,
+            tries_epochs=3,
         ),
         "04_lr_batch_size_study": dict(
             eval_size=500,
@@ -101,6 +108,25 @@ SCALES: dict[str, dict[str, dict[str, Any]]] = {
         "07_five_reports_revisited": {},
     },
     "full": {},
+    # The reports' own protocols, which need a GPU, in the order of their worth.
+    "paper": {
+        "01_data_exploration": {},
+        "02_model_zoo": dict(
+            networks=["mlp", "lenet", "small_resnet"],
+            diagrams=["lenet"],
+            r4_networks=["resnet18", "wrn16_4", "vgg11", "alexnet"],
+            r4_seeds=3,
+            r4_precision="bf16",
+            r4_control=["wrn16_4"],
+            grid_networks=["alexnet", "wrn16_4", "resnet18", "vgg11"],
+            grid_precision="bf16",
+        ),
+        "03_optimizer_comparison": dict(own_seeds=5),
+        "04_lr_batch_size_study": dict(seeds=5),
+        "05_lr_schedules": dict(train_size=60000, seeds=3),
+        "06_confusion_matrix_analysis": {},
+        "07_five_reports_revisited": {},
+    },
 }
 
 
