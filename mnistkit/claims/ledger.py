@@ -1,4 +1,4 @@
-"""The ledger of the five reports' claims, the list of their errors, and the verdicts.
+"""The ledger of the five reports' claims, the list of their errors, and the outcomes.
 
 A claim has an id such as R4-28, an error in a report one such as R4-E3. Chapters and
 checks cite both.
@@ -6,6 +6,7 @@ checks cite both.
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -20,29 +21,62 @@ from mnistkit.claims import (  # noqa: F401
     r5,
 )
 from mnistkit.claims.rules import (
+    AGREES_IF,
     CHECKS,
+    NOT_RUN,
     Check,
     Evidence,
     Finding,
     NotRun,
     decide,
-    unchecked,
+    trained_on_all,
 )
 
-__all__ = ["CHECKS", "judge", "read_errata", "read_ledger"]
+__all__ = ["CHECKS", "Judgement", "judge", "read_errata", "read_ledger"]
 
 FOLDER = Path(__file__).parent
+
+# What an outcome rests on
+EVIDENCE = (
+    "trained at the report's scale",
+    "trained smaller",
+    "formula or count",
+    "printed code executed",
+)
+AT_SCALE, SMALLER, FORMULA, CODE = EVIDENCE
+
+# The columns of the frames of points, pairs and controls
+ROW_COLUMNS = {
+    "points": (
+        "label reported mean low high n inside t p within precision margin detectable"
+    ),
+    "pairs": (
+        "first second n difference low high low90 high90 p p_equivalent detectable "
+        "outcome"
+    ),
+    "controls": "setting inside of outcome",
+}
+
+
+class Judgement(NamedTuple):
+    """What `judge` returns: frames with a row per claim, number, pair and control."""
+
+    table: pd.DataFrame
+    points: pd.DataFrame
+    pairs: pd.DataFrame
+    controls: pd.DataFrame
 
 
 def read_ledger() -> pd.DataFrame:
     """The claims, a row each, all columns text.
 
     - id, report: such as R4-28 and R4.
-    - kind: arch (a network's layers), proto (a protocol), num (a number), rank (an
-      order), def (a definition), fig (a figure), feat (a feature), code (printed code).
-    - claim: what the report says. reported: the values that it prints for it, if any.
+    - claim: what the author claims, a sentence. reported: the values that the report
+      prints for it, if any.
+    - evidence: what decides it. "trained": runs of ours; "formula": a formula, a
+      definition or a count; "code": the printed code, executed.
     - chapter: the number of the chapter that shows the matter, such as 02.
-    - no_check: why no computation can judge the claim; empty if one does.
+    - wording: the original Chinese words, where the outcome depends on them.
     """
     return _read_table("ledger.csv")
 
@@ -54,49 +88,70 @@ def read_errata() -> pd.DataFrame:
 
 def judge(
     ledger: pd.DataFrame, checks: Mapping[str, Check], evidence: Evidence
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The verdict on each claim of a ledger, and the numbers behind the verdicts.
+) -> Judgement:
+    """The outcome of each claim of a ledger, and what is behind it.
 
-    `checks` has the computation of each claim that has one, by the claim's id. A claim
-    without one cannot be checked, for the reason in the ledger; neither can a claim
-    whose check says that its evidence was not run.
+    `checks` has the computation of each claim, by the claim's id. The outcomes rest on
+    tests that are corrected for the number of claims of each report. Returns four
+    frames:
 
-    Returns two frames. The first has a row per claim: the ledger without no_check, then
-    regenerated (what we found), verdict, reason. The second has a row per measured
-    number: id, label, reported, mean, low, high, n, inside, as `rules.numbers` gives
-    them.
+    - table has a row per claim: id, report, claim, reported, regenerated (what we
+      found), outcome, reason, reading (under which it agrees, if it does so only
+      then), evidence (one of EVIDENCE; empty if it was not run), chapter, wording.
+    - points has a row per measured number, pairs one per pair of a ranking, controls
+      one per wrong setting: id and the columns that `rules.numbers`, `rules.ranking`
+      and `curves.negative_control` explain.
 
-    KeyError for a check whose claim is not in the ledger.
+    KeyError for a claim without a check, and for a check without a claim.
     """
-    unknown = sorted(set(checks) - set(ledger["id"]))
-    if unknown:
-        raise KeyError(f"checks of unknown claims: {', '.join(unknown)}")
+    unmatched = set(checks) ^ set(ledger["id"])
+    if unmatched:
+        raise KeyError(f"no check or no claim for {', '.join(sorted(unmatched))}")
 
-    found: dict[str, Finding] = {}
-    for claim, no_check in zip(ledger["id"], ledger["no_check"], strict=True):
-        if claim not in checks:
-            found[claim] = unchecked(no_check)
-            continue
-        try:
-            found[claim] = checks[claim](evidence)
-        except NotRun as missing:
-            found[claim] = unchecked(str(missing))
-    # Tests are corrected for their number within a report, not over all reports.
+    findings = {
+        claim: _finding(checks[claim], evidence, kind)
+        for claim, kind in zip(ledger["id"], ledger["evidence"], strict=True)
+    }
     for _, claims in ledger.groupby("report", sort=False)["id"]:
-        decide([found[claim] for claim in claims])
+        decide([findings[claim] for claim in claims])
 
-    table = ledger.drop(columns="no_check").assign(
-        regenerated=[finding.regenerated for finding in found.values()],
-        verdict=[finding.verdict for finding in found.values()],
-        reason=[finding.reason for finding in found.values()],
+    found = list(findings.values())
+    table = ledger[["id", "report", "claim", "reported"]].assign(
+        regenerated=[finding.regenerated for finding in found],
+        outcome=[finding.outcome for finding in found],
+        reason=[finding.reason for finding in found],
+        reading=[f.reading if f.outcome == AGREES_IF else "" for f in found],
+        evidence=[finding.evidence for finding in found],
+        chapter=ledger["chapter"],
+        wording=ledger["wording"],
     )
-    points = [
-        {"id": claim, **point}
-        for claim, finding in found.items()
-        for point in finding.points
+    rows = {
+        name: _rows(findings, name, columns) for name, columns in ROW_COLUMNS.items()
+    }
+    return Judgement(table, **rows)
+
+
+def _finding(computation: Check, evidence: Evidence, kind: str) -> Finding:
+    """What a check finds, and what it rests on; `kind` is the ledger's evidence."""
+    own = Evidence(evidence.mnist, evidence.records)  # to see what this check reads
+    try:
+        finding = computation(own)
+    except NotRun as missing:
+        return Finding(NOT_RUN, reason=str(missing))
+    at_scale = bool(own.read) and all(trained_on_all(record) for record in own.read)
+    trained = AT_SCALE if at_scale else SMALLER
+    finding.evidence = {"trained": trained, "formula": FORMULA, "code": CODE}[kind]
+    return finding
+
+
+def _rows(findings: Mapping[str, Finding], name: str, columns: str) -> pd.DataFrame:
+    """The rows that findings have under a name, such as points, with their claims."""
+    rows = [
+        {"id": claim, **row}
+        for claim, finding in findings.items()
+        for row in getattr(finding, name)
     ]
-    columns = ["id", "label", "reported", "mean", "low", "high", "n", "inside"]
-    return table, pd.DataFrame(points, columns=columns)
+    return pd.DataFrame(rows, columns=["id", *columns.split()])
 
 
 def _read_table(name: str) -> pd.DataFrame:

@@ -19,7 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from mnistkit.claims.reported import R4_BEST
 from mnistkit.claims.rules import (
-    UNCHECKED,
+    IMPRECISE,
     Evidence,
     Finding,
     check,
@@ -429,7 +429,7 @@ def best_run(evidence: Evidence, name: str) -> Finding:
     ]
     if len(same_setting) < 3:
         return Finding(
-            UNCHECKED,
+            IMPRECISE,
             f"{parameters(name):,} parameters",
             f"the parameters agree; accuracies: n = {len(same_setting)}, 3 are needed",
         )

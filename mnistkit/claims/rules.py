@@ -1,41 +1,64 @@
-"""The rules that turn a computation into a verdict on a claim of the five reports.
+"""The rules that turn a computation into an outcome for a claim of the five reports.
 
-`ledger.csv` says what the reports claim; r1.py to r5.py hold a computation for each
-claim that can be judged. What a computation found gets its verdict by these rules:
+`ledger.csv` says what the reports claim; r1.py to r5.py compute, for each claim, what
+speaks for or against it; the rules here give the outcome:
 
-- A count, a formula or a definition is *reproduced* or *wrong as stated*: see `exact`
-  and `holds`.
-- A measured number is *reproduced* if it lies in the 95 % interval for one more run of
-  ours: Student's prediction interval, widened by half a unit of the number's last
-  digit, because it was rounded. It is *not reproduced* if its distance from our runs is
-  significant even after the correction below. Of several numbers in one claim nine in
-  ten must lie inside: see `numbers`.
-- A ranking is *reproduced* if every pair in it is decided as claimed, and *not
-  reproduced* if one pair is decided the other way: see `ranking`.
-- A claim that is undecided, or whose evidence was not run, *cannot be checked*; the
-  reason is given.
+- *agrees*: our result is the claimed one. For a measured number this means that the
+  difference, beyond what its rounding explains, is surely below a stated margin, such
+  as 0.1 points of accuracy. Not to find a difference is not enough.
+- *agrees only if*: as above, under one reading of the claim, which is named.
+- *differs*: our result contradicts the claim beyond chance.
+- *too imprecise to say*: our runs are too few, or scatter too much, for either. The
+  finding says which difference they would have shown.
+- *not run*: the trainings that the claim is about are not among the records.
 
-Verdicts by a statistical test hold at a level of 5 % after Holm's correction over all
-tests of one report: see `decide`.
+A count, a formula or a definition agrees or differs: see `exact` and `holds`. The other
+rules rest on Student's t tests, which comparisons.py makes, two of each kind. One asks
+whether there is a difference; the other, an equivalence test, asks whether it is below
+the margin.
+
+- A report trained once, so its number is a sample of one: `numbers` tests it against
+  our n runs. The interval of this test is the one for *one more run* of ours.
+- The numbers of a whole log are also compared in the mean: see `curve` in curves.py.
+- A ranking is a claim about each pair in it: see `ranking`. That groups score alike is
+  one, too: see `alike`.
+
+A claim has one p value, which is small if the claim is hard to believe. `decide`
+corrects these values over the claims of a report: if all of them are true, the chance
+is 5 % at most that one of them is said to differ. A small difference is not held
+against a report even if it is beyond chance, because trainings elsewhere differ in more
+than their seeds.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
-from scipy import stats as sps
 
+from mnistkit.claims.comparisons import (
+    FEWEST_RUNS,
+    LEVEL,
+    Scale,
+    against_one_more_run,
+    pairs_of_groups,
+    too_few,
+)
 from mnistkit.runs import Record
-from mnistkit.stats import holm, paired_test
+from mnistkit.stats import check_columns, holm
 from mnistkit.storage.files import MNIST
 from mnistkit.tables import describe
 
-VERDICTS = ("reproduced", "not reproduced", "wrong as stated", "cannot be checked")
-REPRODUCED, NOT_REPRODUCED, WRONG, UNCHECKED = VERDICTS
-LEVEL = 0.05  # of the tests; the intervals are those of 1 - LEVEL
+OUTCOMES = ("agrees", "agrees only if", "differs", "too imprecise to say", "not run")
+AGREES, AGREES_IF, DIFFERS, IMPRECISE, NOT_RUN = OUTCOMES
+PAIR_OUTCOMES = ("as claimed", "reversed", "equivalent", "different", "open")
+AS_CLAIMED, REVERSED, EQUIVALENT, DIFFERENT, OPEN = PAIR_OUTCOMES
+
+
+# What a check may look at, and what it finds
 
 
 class NotRun(Exception):
@@ -52,26 +75,41 @@ def trained_on_all(record: Record) -> bool:
 
 @dataclass
 class Evidence:
-    """What a check may look at: the data, and each experiment's records by its name."""
+    """What a check may look at: the data, and each experiment's records by its name.
+
+    `read` collects the records that were asked for, so that it can be said how large
+    the trainings behind a finding were.
+    """
 
     mnist: MNIST
-    records: dict[str, list[Record]]
+    records: Mapping[str, list[Record]]
+    read: list[Record] = field(default_factory=list)
 
-    def runs(self, name: str) -> list[Record]:
-        """The records of an experiment at whatever scale it was run.
+    def runs(self, experiment: str, **settings: Any) -> list[Record]:
+        """The records of an experiment whose runs have these settings, at any scale.
 
-        NotRun if there are none.
+        A setting is an attribute of a run with its value, or a list of values: model=
+        "lenet", lr=[0.01, 0.001]. NotRun if there is no record for one of the values.
         """
-        if not self.records.get(name):
-            raise NotRun(f"{name} was not run")
-        return self.records[name]
+        records = self.records.get(experiment, [])
+        if not records:
+            raise NotRun(f"{experiment} was not run")
+        for name, wanted in settings.items():
+            values = wanted if isinstance(wanted, list) else [wanted]
+            found = [getattr(record.run, name) for record in records]
+            lacking = [str(value) for value in values if value not in found]
+            if lacking:
+                raise NotRun(f"not run: {name} {', '.join(lacking)}")
+            records = [r for r in records if getattr(r.run, name) in values]
+        self.read += records
+        return records
 
-    def full(self, name: str) -> list[Record]:
-        """The records of an experiment that was run on the reports' scale.
+    def full(self, experiment: str, **settings: Any) -> list[Record]:
+        """The same records, or NotRun if one of them had fewer images than the report.
 
-        NotRun if there are none, or if a run had fewer training images.
+        For numbers that depend on the size of the training.
         """
-        records = self.runs(name)
+        records = self.runs(experiment, **settings)
         if not all(trained_on_all(record) for record in records):
             raise NotRun(f"run at a smaller scale only: {describe(records)}")
         return records
@@ -81,25 +119,25 @@ class Evidence:
 class Finding:
     """What a computation says about a claim.
 
-    A finding that rests on statistical tests has the verdict "" until `decide` gives it
-    one. Its p values are nan where there is no such test:
-
-    - `against` is the p value of our result if the claim is true: small refutes it.
-    - `support` is the p value of our result if the claim is false: small confirms it.
+    `outcome` is one of OUTCOMES. A finding that rests on tests is AGREES or IMPRECISE
+    at first; `decide` makes DIFFERS of it where its p value is small enough.
     """
 
-    verdict: str
+    outcome: str
     regenerated: str = ""  # what we found, as text
-    reason: str = ""  # why the verdict is what it is, or what limits it
-    points: list[dict] = field(default_factory=list)  # a row per number, see `numbers`
-    against: float = math.nan
-    support: float = math.nan
-    alike: bool = False  # nine in ten of the reported numbers lie inside our intervals
+    reason: str = ""  # what explains or limits it
+    reading: str = ""  # the claim agrees if it is read so; empty if it is read as it is
+    p: float = math.nan  # of our result if the claim holds; nan without a test
+    limit: str = ""  # how precise the runs are: `decide` adds it to reason if IMPRECISE
+    points: list[dict] = field(default_factory=list)  # a row per number: see `numbers`
+    pairs: list[dict] = field(default_factory=list)  # a row per pair: see `ranking`
+    controls: list[dict] = field(default_factory=list)  # see `negative_control`
+    evidence: str = ""  # what it rests on: `judge` fills this in
 
 
 Check = Callable[[Evidence], Finding]
 
-# The computation of each claim that has one, by the claim's id; `check` enters it.
+# The computation of each claim, by the claim's id; `check` enters it.
 CHECKS: dict[str, Check] = {}
 
 
@@ -119,151 +157,302 @@ def check(*claims: str) -> Callable[[Check], Check]:
     return enter
 
 
-def exact(reported: object, regenerated: object, reason: str = "") -> Finding:
-    """A count, a formula or a definition: reproduced if equal, else wrong as stated."""
-    return holds(reported == regenerated, regenerated, reason)
+# Counts, formulas and definitions
 
 
-def holds(statement: bool, regenerated: object, reason: str = "") -> Finding:
+def exact(reported: object, found: object, reason: str = "") -> Finding:
+    """A count, a formula or a definition: it agrees if equal to what we found."""
+    return holds(reported == found, found, reason)
+
+
+def holds(statement: bool, found: object, reason: str = "") -> Finding:
     """A statement that a computation found true or false, and what it computed."""
-    verdict = REPRODUCED if statement else WRONG
-    return Finding(verdict, _text(regenerated), reason)
+    return Finding(AGREES if statement else DIFFERS, _text(found), reason)
 
 
-def unchecked(reason: str) -> Finding:
-    """A claim that cannot be checked, and why."""
-    return Finding(UNCHECKED, reason=reason)
+# Measured numbers
 
 
 def numbers(
     reported: ArrayLike,
     values: ArrayLike,
     unit: ArrayLike,
+    margin: float,
     labels: Sequence[str] | None = None,
+    log: bool = False,
     reason: str = "",
 ) -> Finding:
     """Measured numbers of a report, compared with the same numbers of our runs.
 
-    `reported` is one number or k of them, `values` those of n runs: [n] or [n, k].
-    `unit` is one unit of the last printed digit, 0.01 for "0.97": one for all numbers
-    or one for each. A number that was cut off instead of rounded is given as the middle
-    of its range. `labels` name the k numbers.
+    - `reported` is one number or k of them, `values` those of n runs: [n] or [n, k]. A
+      run with a value that is not finite (it diverged) is left out.
+    - `unit` is one unit of the last printed digit, 0.01 for "0.97": one for all numbers
+      or one for each. A number that was cut off instead of rounded is given as the
+      middle of its range.
+    - `margin` is the difference that would matter, in the unit of the numbers. On the
+      logarithmic scale (`log`, for losses) it is a share: 0.1 for 10 %.
 
-    The finding has a point per number, dict(label, reported, mean, low, high, n,
-    inside): low and high bound the interval for one more run, without the allowance for
-    rounding, which `inside` grants. With fewer than three runs the claim cannot be
-    checked.
+    The claim agrees if each number does. Its p value is the smallest over the numbers
+    that do not agree, times k (Bonferroni). The finding has a point per number:
+
+    - label, reported, n; mean of our runs (geometric on the logarithmic scale);
+    - low, high: the interval for one more run, 95 %, widened by half a unit on both
+      sides because the report's number was rounded; inside: whether it lies in there;
+    - t: how far off it is beyond its rounding, in standard deviations of one more run;
+    - p of no difference; within: whether the difference is surely below the margin;
+    - precision: half the width of the interval, before it was widened; margin; and
+      detectable: the difference that would have been found with a chance of 80 %. These
+      three are shares on the logarithmic scale.
+
+    With fewer than three runs the claim is IMPRECISE, and there are no points.
     """
-    reported = np.atleast_1d(np.asarray(reported, float))  # [k]
-    values = np.asarray(values, float).reshape(-1, len(reported))  # [n, k]
-    n, count = values.shape
-    if n < 3:
-        return unchecked(f"n = {n}: at least three runs are needed")
+    theirs = np.atleast_1d(np.asarray(reported, float))  # [k]
+    ours = np.asarray(values, float).reshape(-1, len(theirs))  # [n, k]
+    ours = ours[np.isfinite(ours).all(axis=1)]
+    n, count = ours.shape
+    if n < FEWEST_RUNS:
+        return Finding(IMPRECISE, reason=reason, limit=too_few(n))
 
-    # One more run differs from the mean of n by its own spread and that of the mean.
-    mean = values.mean(0)
-    spread = values.std(0, ddof=1) * math.sqrt(1 + 1 / n)
-    half_width = sps.t.ppf(1 - LEVEL / 2, n - 1) * spread
-
-    # How far off is a reported number, beyond what its rounding may account for?
-    excess = np.maximum(abs(reported - mean) - np.asarray(unit, float) / 2, 0)
-    inside = excess <= half_width
-    # Runs that all agree have no spread: any excess over them is beyond chance.
-    t = np.where(excess > 0, np.inf, 0.0)
-    np.divide(excess, spread, out=t, where=spread > 0)
-    p = 2 * sps.t.sf(t, n - 1)
-
-    points = pd.DataFrame(
-        {
-            "label": labels or "",
-            "reported": reported,
-            "mean": mean,
-            "low": mean - half_width,
-            "high": mean + half_width,
-            "n": n,
-            "inside": inside,
-        }
-    ).to_dict("records")
+    points = against_one_more_run(theirs, ours, unit, margin, log)
+    points.insert(0, "label", list(labels) if labels is not None else "")
     if count == 1:
-        text = "{mean:.4g} [{low:.4g}, {high:.4g}], n = {n}".format(**points[0])
+        text = "{mean:.4g} [{low:.4g}, {high:.4g}], n = {n}".format(**points.iloc[0])
     else:
-        text = f"{inside.sum()} of {count} within the intervals, n = {n}"
+        text = f"{points['inside'].sum()} of {count} inside the intervals, n = {n}"
+    show = Scale(log).text
+    precision, detectable = points["precision"].max(), points["detectable"].max()
+    known = f"known to ±{show(precision)}, the margin is ±{show(margin)}"
     return Finding(
-        verdict="",
+        outcome=AGREES if points["within"].all() else IMPRECISE,
         regenerated=text,
         reason=reason,
-        points=points,
-        against=min(1.0, count * p.min()),  # Bonferroni's correction over the numbers
-        alike=bool(inside.sum() >= 0.9 * count),
+        p=min(1.0, count * float(points["p"].where(~points["within"], 1).min())),
+        limit=f"{known}; {_detectable_text(detectable, log)}",
+        points=points.to_dict("records"),
     )
+
+
+# Rankings, and groups that score alike
 
 
 def ranking(
     frame: pd.DataFrame,
     by: str,
     value: str,
-    order: list,
+    order: Sequence[Any],
+    margin: float,
     higher_is_better: bool = True,
+    log: bool = False,
+    paired: bool = True,
     reason: str = "",
 ) -> Finding:
-    """A claimed order of groups, best first, judged by tests paired over seeds.
+    """A claimed order of groups, best first, judged pair by pair.
 
-    `frame` has a row per run: its group in the column `by`, its seed in `seed`, its
-    score in the column `value`. Every pair of groups in `order` is tested.
+    - `frame` has a row per run: its group in the column `by`, its seed in `seed`, its
+      score in the column `value`. A score that is not finite is left out.
+    - `margin` is the smallest difference that counts as one, in the unit of the score,
+      or a share on the logarithmic scale (`log`, for losses).
+    - `paired`: runs with the same seed are compared with each other. This makes sense
+      if the seed gives them the same first weights and the same batches. Runs of
+      different networks are compared by Welch's test.
 
-    Support is the largest one-sided p over the pairs, because every pair must hold.
-    Against is the smallest p of the opposite side, Bonferroni-corrected over the pairs,
-    because one reversed pair refutes the order. The claim cannot be checked if a group
-    has no runs, or if a pair has fewer than two seeds or the same difference for each.
+    The claim agrees if every pair is as claimed. It differs if one pair is reversed or
+    equivalent, that is, closer than the margin. The finding has a row per pair:
+
+    - first, second: the groups, the better one by the claim first; n: the number of
+      seeds, or of runs in the smaller group; outcome: one of PAIR_OUTCOMES;
+    - difference of the means (first minus second), low and high (its 95 % interval),
+      low90 and high90 (its 90 % interval, which lies within the margin if the pair is
+      equivalent), and detectable (what would have been found with a chance of 80 %). On
+      the logarithmic scale these are shares: 0.1 if the first is 10 % higher;
+    - p of no difference and p_equivalent, both corrected over the pairs (Holm). The
+      intervals are not.
+
+    A pair with fewer than three runs is open, as is one whose differences are all the
+    same. NotRun if a group has no runs; ValueError if a seed occurs twice in a group of
+    pairs.
     """
-    rows = frame[frame[by].isin(order)]
-    lacking = [group for group in order if group not in set(rows[by])]
+    pairs = _compare_groups(frame, by, value, order, margin, log, paired)
+    is_as_claimed = (pairs["difference"] > 0) == higher_is_better
+    differs = pairs["p"] < LEVEL
+    pairs["outcome"] = np.select(
+        [differs & is_as_claimed, differs, pairs["p_equivalent"] < LEVEL],
+        [AS_CLAIMED, REVERSED, EQUIVALENT],
+        default=OPEN,
+    )
+    # Each pair may refute the claim, by either test.
+    against = np.fmin(pairs["p"].where(~is_as_claimed, 1), pairs["p_equivalent"])
+    against = against.where(pairs["outcome"] != AS_CLAIMED, 1)
+    means = frame.groupby(by)[value].mean()[list(order)]
+    means = means.sort_values(ascending=not higher_is_better)
+    found = f"best first: {_means_text(means)}"
+    return _on_pairs(pairs, AS_CLAIMED, against.min(), found, reason, log)
+
+
+def alike(
+    frame: pd.DataFrame,
+    by: str,
+    value: str,
+    groups: Sequence[Any],
+    margin: float,
+    log: bool = False,
+    paired: bool = True,
+    reason: str = "",
+) -> Finding:
+    """The claim that groups score alike; arguments and pairs are those of `ranking`.
+
+    It agrees if all pairs are equivalent. It differs if one pair is "different": there
+    is a difference, and it is not known to be below the margin.
+    """
+    pairs = _compare_groups(frame, by, value, groups, margin, log, paired)
+    is_equivalent = pairs["p_equivalent"] < LEVEL
+    pairs["outcome"] = np.select(
+        [is_equivalent, pairs["p"] < LEVEL], [EQUIVALENT, DIFFERENT], default=OPEN
+    )
+    against = pairs["p"].where(~is_equivalent, 1)
+    found = _means_text(frame.groupby(by)[value].mean()[list(groups)])
+    return _on_pairs(pairs, EQUIVALENT, against.min(), found, reason, log)
+
+
+def _compare_groups(
+    frame: pd.DataFrame,
+    by: str,
+    value: str,
+    groups: Sequence[Any],
+    margin: float,
+    log: bool,
+    paired: bool,
+) -> pd.DataFrame:
+    """The pairs of `ranking`, without outcomes."""
+    check_columns(frame, by, value, "seed")
+    lacking = [str(group) for group in groups if group not in set(frame[by])]
     if lacking:
-        return unchecked(f"not run: {', '.join(map(str, lacking))}")
+        raise NotRun(f"not run: {', '.join(lacking)}")
+    finite = frame[np.isfinite(frame[value].astype(float))]
+    scores = {}
+    for group in groups:
+        scores[group] = finite[finite[by] == group].set_index("seed")[value]
+        if paired and not scores[group].index.is_unique:
+            raise ValueError(f"{by} {group} has a seed more than once")
+    return pairs_of_groups(scores, margin, log, paired)
 
-    # In the claimed order, the first group of each pair is the better one.
-    rows = rows.sort_values(by, key=lambda names: names.map(order.index), kind="stable")
-    tests = paired_test(rows, by, value, higher_is_better=higher_is_better)
-    n = tests["n"].min()
-    if tests["p"].isna().any():
-        return unchecked(f"n = {n}: too few runs to tell from chance")
-    as_claimed = (tests["difference"] > 0) == higher_is_better
-    one_sided = np.where(as_claimed, tests["p"] / 2, 1 - tests["p"] / 2)
-    opposite = 1 - one_sided
 
-    means = rows.groupby(by, sort=False)[value].mean().sort_values()
-    if higher_is_better:
-        means = means[::-1]
-    found = ", ".join(f"{group} {mean:.4g}" for group, mean in means.items())
+def _on_pairs(
+    pairs: pd.DataFrame, claimed: str, p: float, found: str, reason: str, log: bool
+) -> Finding:
+    """The finding on pairs of which each is claimed to have one outcome."""
+    counts = pairs["outcome"].value_counts()
+    n, right = pairs["n"].min(), counts.get(claimed, 0)
+    parts = [f"{right} of {len(pairs)} pairs {claimed}"]
+    for outcome in PAIR_OUTCOMES:
+        if outcome in counts and outcome != claimed:
+            parts.append(f"{counts[outcome]} {outcome}")
+    detectable = pairs.loc[pairs["outcome"] == OPEN, "detectable"].max()
+    limit = (
+        f"a difference of {Scale(log).text(detectable)} would be found in 4 of 5 cases"
+    )
     return Finding(
-        verdict="",
-        regenerated=f"best first: {found}, n = {n}",
+        outcome=AGREES if right == len(pairs) else IMPRECISE,
+        regenerated=f"{', '.join(parts)}; {found}; n = {n}",
         reason=reason,
-        against=min(1.0, len(tests) * float(opposite.min())),
-        support=float(one_sided.max()),
+        p=float(p),
+        limit=limit if n >= FEWEST_RUNS else too_few(n),
+        pairs=pairs.to_dict("records"),
     )
 
 
-def decide(findings: list[Finding]) -> None:
-    """Set `verdict` on every finding that lacks one, after Holm's correction.
+# Claims of several parts or readings, and the outcomes of a report
 
-    The correction is over both p values of all these findings. Modifies in place.
+
+def together(parts: Mapping[str, Finding], reason: str = "") -> Finding:
+    """The finding on a claim of several parts, by the name of each part.
+
+    It agrees if all parts do, and differs if one does; its p value is the smallest of
+    the parts, times their number.
     """
-    tested = [finding for finding in findings if not finding.verdict]
-    p_values = [p for finding in tested for p in (finding.against, finding.support)]
-    adjusted = np.reshape(holm(p_values), (-1, 2))
-    for finding, (against, support) in zip(tested, adjusted, strict=True):
-        if against < LEVEL:
-            finding.verdict = NOT_REPRODUCED
-        elif support < LEVEL or finding.alike:
-            finding.verdict = REPRODUCED
-        else:
-            finding.verdict = UNCHECKED
-            finding.reason = "; ".join(filter(None, ["undecided", finding.reason]))
+    outcomes = {finding.outcome for finding in parts.values()}
+    if DIFFERS in outcomes:
+        outcome = DIFFERS
+    else:
+        outcome = AGREES if outcomes == {AGREES} else IMPRECISE
+    tested = [part.p for part in parts.values() if not math.isnan(part.p)]
+    p = min(1.0, len(tested) * min(tested)) if tested else math.nan
+
+    def texts(attribute: str) -> str:
+        told = {name: getattr(part, attribute) for name, part in parts.items()}
+        return "; ".join(f"{name}: {text}" for name, text in told.items() if text)
+
+    def rows(attribute: str) -> list[dict]:
+        return [row for part in parts.values() for row in getattr(part, attribute)]
+
+    return Finding(
+        outcome=outcome,
+        regenerated=texts("regenerated"),
+        reason=_join(reason, texts("reason")),
+        p=p,
+        limit=texts("limit"),
+        points=rows("points"),
+        pairs=rows("pairs"),
+        controls=rows("controls"),
+    )
+
+
+def fairest(as_written: Finding, readings: Mapping[str, Finding]) -> Finding:
+    """The finding on a claim that can be read in several ways, in the author's favour.
+
+    It is that on the claim as it is written if this agrees, else that under the first
+    other reading that agrees, which it names. If none agrees, it is the one with the
+    largest p value: a claim differs only if it differs under all readings.
+    """
+    for reading, finding in {"": as_written, **readings}.items():
+        if finding.outcome == AGREES:
+            finding.reading = reading
+            return finding
+
+    def plausibility(finding: Finding) -> float:
+        untested = 0.0 if finding.outcome == DIFFERS else 1.0
+        return untested if math.isnan(finding.p) else finding.p
+
+    return max([as_written, *readings.values()], key=plausibility)
+
+
+def decide(findings: Sequence[Finding]) -> None:
+    """Set the final outcomes of the findings on one report's claims, in place.
+
+    Where the p value is below LEVEL after Holm's correction over these findings, the
+    outcome is DIFFERS.
+    """
+    corrected = holm([finding.p for finding in findings])
+    tests = np.isfinite(corrected).sum()
+    for finding, p in zip(findings, corrected, strict=True):
+        if p < LEVEL:
+            finding.outcome = DIFFERS
+        elif finding.outcome == AGREES and finding.reading:
+            finding.outcome = AGREES_IF
+        elif finding.outcome == IMPRECISE and finding.limit:
+            if finding.p < LEVEL:
+                alone = f"p = {finding.p:.2g} before the correction for {tests} tests"
+                finding.limit = _join(finding.limit, alone)
+            finding.reason = _join(finding.limit, finding.reason)
+            finding.limit = ""  # it has been told
+
+
+def _join(*texts: str) -> str:
+    return "; ".join(text for text in texts if text)
+
+
+def _detectable_text(difference: float, log: bool) -> str:
+    return (
+        f"a difference of {Scale(log).text(difference)} would be found in 4 of 5 cases"
+    )
+
+
+def _means_text(means: pd.Series) -> str:
+    return ", ".join(f"{group} {mean:.4g}" for group, mean in means.items())
 
 
 def _text(value: object) -> str:
-    """A regenerated value as tables show it.
+    """A value that was found, as tables show it.
 
     Whole numbers have their thousands separated, other numbers six significant digits;
     the items of a list are separated by commas.

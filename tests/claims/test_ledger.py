@@ -1,12 +1,10 @@
-"""The ledger of claims, the list of errors, and how verdicts are collected."""
+"""The ledger of claims and the list of errors."""
 
 import re
 
-import pandas as pd
 import pytest
 
-from mnistkit.claims.ledger import CHECKS, judge, read_errata, read_ledger
-from mnistkit.claims.rules import Evidence, exact, numbers
+from mnistkit.claims.ledger import CHECKS, read_errata, read_ledger
 from mnistkit.report.scales import chapters
 from mnistkit.storage.places import ROOT
 
@@ -104,95 +102,3 @@ def citing_files():
 def test_what_a_file_cites_is_listed(path, ledger, errata):
     listed = {*ledger["id"], *errata["id"]}
     assert set(ID.findall(path.read_text("utf-8"))) <= listed
-
-
-# Verdicts
-
-
-PLANTED = pd.DataFrame(
-    {
-        "id": ["R1-01", "R1-02", "R2-01", "R2-02"],
-        "report": ["R1", "R1", "R2", "R2"],
-        "kind": "num",
-        "claim": "",
-        "reported": "",
-        "chapter": "07",
-        "no_check": ["", "", "", "the figure is missing"],
-    }
-)
-NOTHING_RUN = Evidence(None, {})
-
-
-def not_run(evidence):
-    return evidence.runs("r1")
-
-
-def wrong(evidence):
-    return exact(1, 2, "2 is right")
-
-
-def two_numbers(evidence):
-    return numbers([1, 2], [[1, 2], [1.1, 2.1], [0.9, 1.9]], 0)
-
-
-@pytest.fixture
-def judged():
-    """(verdicts, numbers) of the planted claims."""
-    checks = {"R1-01": not_run, "R1-02": wrong, "R2-01": two_numbers}
-    table, points = judge(PLANTED, checks, NOTHING_RUN)
-    return table.set_index("id"), points
-
-
-def test_judge_collects_the_verdicts(judged):
-    assert judged[0]["verdict"].to_dict() == {
-        "R1-01": "cannot be checked",
-        "R1-02": "wrong as stated",
-        "R2-01": "reproduced",
-        "R2-02": "cannot be checked",
-    }
-
-
-@pytest.mark.parametrize(
-    ("claim", "reason"),
-    [
-        ("R1-01", "r1 was not run"),
-        ("R1-02", "2 is right"),
-        ("R2-02", "the figure is missing"),
-    ],
-)
-def test_judge_gives_the_reason(judged, claim, reason):
-    assert judged[0]["reason"][claim] == reason
-
-
-def test_judge_gives_what_was_regenerated(judged):
-    assert judged[0]["regenerated"]["R1-02"] == "2"
-
-
-def test_judge_collects_the_numbers_behind_the_verdicts(judged):
-    found = judged[1][["id", "reported", "n"]].to_dict("records")
-    assert found == [
-        {"id": "R2-01", "reported": 1.0, "n": 3},
-        {"id": "R2-01", "reported": 2.0, "n": 3},
-    ]
-
-
-def test_tests_are_corrected_within_their_report():
-    """A number that alone refutes its claim does not do so among ten of its report."""
-
-    def far_off(evidence):
-        return numbers(1.0, [-0.1, 0.0, 0.1], 0)  # p = 0.013
-
-    claims = [f"R1-{number:02}" for number in range(1, 11)]
-    together = pd.DataFrame({"id": claims, "report": "R1", "no_check": ""})
-    apart = together.assign(report=claims)
-    checks = dict.fromkeys(claims, far_off)
-    verdicts = [
-        set(judge(ledger, checks, NOTHING_RUN)[0]["verdict"])
-        for ledger in (together, apart)
-    ]
-    assert verdicts == [{"cannot be checked"}, {"not reproduced"}]
-
-
-def test_judge_refuses_a_check_without_a_claim():
-    with pytest.raises(KeyError, match="R9-99"):
-        judge(PLANTED, {"R9-99": not_run}, NOTHING_RUN)

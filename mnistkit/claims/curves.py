@@ -1,0 +1,125 @@
+"""The rule for many numbers along a training, such as R2's log of losses.
+
+A log that looks right may look so for many settings. So a log is also set against our
+own runs with *wrong* settings (a negative control), and each of our runs against the
+others, which shows how many of its numbers a right log has inside the intervals.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+
+from mnistkit.claims.comparisons import (
+    FEWEST_RUNS,
+    LEVEL,
+    Scale,
+    against_one_more_run,
+)
+from mnistkit.claims.rules import AGREES, DIFFERS, IMPRECISE, Finding, numbers
+
+
+def curve(
+    reported: ArrayLike,
+    values: ArrayLike,
+    unit: float,
+    margin: float,
+    labels: Sequence[str] | None = None,
+    log: bool = False,
+    wrong: Mapping[str, ArrayLike] | None = None,
+    reason: str = "",
+) -> Finding:
+    """Many numbers along a training, judged as a whole.
+
+    The arguments are those of `rules.numbers`: `reported` [k], `values` [n, k]. One
+    number of a log scatters much from run to run, the mean of all of them little. So
+    the claim agrees if the mean does (geometric on the logarithmic scale) and no single
+    number differs. Its p value is the smaller one of these two tests, times two.
+
+    The text adds how many numbers of our own runs are inside the intervals of the
+    others (`leave_one_run_out`), and how many of the reported ones are inside those of
+    `wrong`, our runs with other settings than the report's (`negative_control`).
+    """
+    values = np.asarray(values, float)
+    values = values[np.isfinite(values).all(axis=1)]
+    each = numbers(reported, values, unit, margin, labels, log)
+    if not each.points:
+        return Finding(IMPRECISE, reason=reason, limit=each.limit)
+    whole = _in_the_mean(reported, values, unit, margin, log)
+    [mean] = whole.points
+    text = (
+        f"{each.regenerated}; in the mean {mean['reported']:.3g}, ours "
+        f"{mean['mean']:.3g} [{mean['low']:.3g}, {mean['high']:.3g}]"
+    )
+    own = leave_one_run_out(values, unit, log)
+    if len(own) > 0:
+        text += f"; of our own runs {own.min()} to {own.max()} are inside"
+    controls = negative_control(reported, wrong or {}, unit, margin, log)
+    if len(controls) > 0:
+        inside, of = controls["inside"].sum(), controls["of"].sum()
+        differ = (controls["outcome"] == DIFFERS).sum()
+        text += f"; with wrong settings {inside} of {of}, and {differ} of "
+        text += f"{len(controls)} settings differ"
+    p = min(1.0, 2 * min(each.p, whole.p))
+    return Finding(
+        outcome=AGREES if whole.outcome == AGREES and p >= LEVEL else IMPRECISE,
+        regenerated=text,
+        reason=reason,
+        p=p,
+        limit=f"the mean is {whole.limit}",
+        points=each.points,
+        controls=controls.to_dict("records"),
+    )
+
+
+def _in_the_mean(
+    reported: ArrayLike, values: ArrayLike, unit: float, margin: float, log: bool
+) -> Finding:
+    """The finding of `numbers` on the mean of a curve, from the means of our runs."""
+    scale, reported = Scale(log), np.asarray(reported, float)
+    mean = scale.back(scale.forward(reported).mean())
+    ours = scale.back(scale.forward(values).mean(axis=-1))
+    # Rounding errors average out: of k numbers the mean's is smaller by the root of k.
+    units = unit * mean / reported if log else np.full(len(reported), unit)
+    return numbers(mean, ours, units.mean() / math.sqrt(len(units)), margin, log=log)
+
+
+def leave_one_run_out(values: ArrayLike, unit: float, log: bool = False) -> np.ndarray:
+    """How many numbers of each of our runs are inside the intervals of the others.
+
+    `values` is [n, k], the result [n]; it is empty if the others are fewer than three.
+    About as many numbers of a report should be inside if its run was like ours.
+    """
+    values = np.asarray(values, float)
+    inside = []
+    if len(values) > FEWEST_RUNS:
+        for i, run in enumerate(values):
+            others = np.delete(values, i, axis=0)
+            points = against_one_more_run(run, others, unit, margin=1.0, log=log)
+            inside.append(points["inside"].sum())
+    return np.array(inside, int)
+
+
+def negative_control(
+    reported: ArrayLike,
+    wrong: Mapping[str, ArrayLike],
+    unit: float,
+    margin: float,
+    log: bool = False,
+) -> pd.DataFrame:
+    """A report's curve [k], set against runs [n, k] with settings that are not its own.
+
+    A row per setting: setting (its name in `wrong`), inside and of (how many of the k
+    numbers are inside), outcome (that of `curve`, as if it were the only claim). An
+    agreement with the right setting says little if the wrong ones agree as well.
+    """
+    rows = []
+    for setting, values in wrong.items():
+        each = numbers(reported, values, unit, margin, log=log)
+        whole = _in_the_mean(reported, values, unit, margin, log)
+        outcome = DIFFERS if 2 * min(each.p, whole.p) < LEVEL else whole.outcome
+        inside = sum(point["inside"] for point in each.points)
+        rows.append((setting, inside, len(each.points), outcome))
+    return pd.DataFrame(rows, columns=["setting", "inside", "of", "outcome"])
