@@ -1,4 +1,4 @@
-"""Every verdict of chapter 07, made again from the shipped records."""
+"""Every outcome of chapter 07, found again from the shipped records."""
 
 import pandas as pd
 import pytest
@@ -18,16 +18,16 @@ STORED = pd.read_csv(
 @pytest.fixture(scope="module")
 def judged(mnist):
     if mnist.source != "mnist":
-        pytest.skip("the stored verdicts are about all of MNIST")
+        pytest.skip("the stored outcomes are about all of MNIST")
     evidence = Evidence(mnist, read_experiments("full"))
-    table, _ = judge(read_ledger(), CHECKS, evidence)
-    return table.set_index("id")
+    return judge(read_ledger(), CHECKS, evidence).table.set_index("id")
 
 
-def test_the_stored_verdicts_are_about_the_claims_of_the_ledger():
+def test_the_stored_outcomes_are_about_the_claims_of_the_ledger():
     assert list(STORED.index) == list(read_ledger()["id"])
 
 
 @pytest.mark.parametrize("claim", STORED.index)
-def test_the_verdict_is_the_stored_one(judged, claim):
-    assert judged["verdict"][claim] == STORED["verdict"][claim]
+def test_the_outcome_is_the_stored_one(judged, claim):
+    assert judged["outcome"][claim] == STORED["outcome"][claim]
+    assert judged["evidence"][claim] == STORED["evidence"][claim]
