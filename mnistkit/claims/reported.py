@@ -74,6 +74,14 @@ R2_SIZES = pd.DataFrame(  # R2-49: its table, by batch size
     index=EPOCHS,
 )
 
+R3_KERNEL = [[-1.0, 0.0, 1.0]] * 3  # R3-05
+R3_WORKERS = 0  # R3-13
+R3_LR = {"code": 0.0003, "summary": 0.003}  # R3-26 and R3-43
+R3_WEIGHT_DECAY = 0.00001  # R3-26
+R3_MOMENTUM = 0.00001  # R3-27; it has the value of the weight decay (R3-E10)
+R3_STEP = (2, 0.9)  # R3-28: step_size and gamma of StepLR
+# R3-38: Adam's test accuracies, read from curves; the best schedule comes first
+R3_SCHEDULES = {"step": 0.99, "constant": 0.98, "warmup_cosine": 0.98}
 R3_ACCURACY = {"train": 0.999, "val": 0.991, "test": 0.989}  # R3-44, Adam with StepLR
 
 # R4-25 to R4-29: its best runs, at the names of our networks with as many parameters
