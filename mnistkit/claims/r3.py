@@ -134,7 +134,7 @@ def r3_21(evidence: Evidence) -> Finding:
     return holds(
         np.allclose(printed, defined),
         f"{printed[0]:.3f} if right, {printed[1]:.3f} if wrong",
-        f"by R3's definition {defined[0]:z.0f} and {defined[1]:.0f} (R3-E1)",
+        f"by R3's definition {abs(defined[0]):.0f} and {defined[1]:.0f} (R3-E1)",
     )
 
 

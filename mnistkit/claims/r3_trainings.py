@@ -105,7 +105,8 @@ def r3_25(evidence: Evidence) -> Finding:
     Compared: the accuracies of the largest outputs in such a test, and with eval().
     """
     records = evidence.runs("softmax_twice", lr=R3_LR["code"])
-    return same_score(records, ["one_by_one_argmax", "test_accuracy"], "R3-E3")
+    reason = "batch norm normalises each image by its own statistics (R3-E3)"
+    return same_score(records, ["one_by_one_argmax", "test_accuracy"], reason)
 
 
 def learns(records: list[Record], reason: str) -> Finding:
@@ -228,7 +229,7 @@ NADAM_FIRST = ["nadam step", "adam step"]
 
 @check("R3-40")
 def r3_40(evidence: Evidence) -> Finding:
-    """In the first epochs the validation loss of NAdam swings more than that of Adam."""
+    """In the first epochs the validation loss of NAdam swings more than Adam's."""
     table = score_table(evidence.runs("schedules", schedule="step"))
     return ranking(table, "line", "swings", NADAM_FIRST, RATIO_MARGIN, log=True)
 
