@@ -190,7 +190,7 @@ def step_is_steady(records, patch):
 
 def nadam_swings(records, patch):
     def swings(run, values):
-        size = 0.5 if run.optimizer == "nadam" else 0.01
+        size = 0.4 if run.optimizer == "nadam" else 0.01
         return values * zigzag(run, size, values)
 
     return with_curves(records, "val_loss", swings)
