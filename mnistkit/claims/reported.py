@@ -84,7 +84,8 @@ R3_STEP = (2, 0.9)  # R3-28: step_size and gamma of StepLR
 R3_SCHEDULES = {"step": 0.99, "constant": 0.98, "warmup_cosine": 0.98}
 R3_ACCURACY = {"train": 0.999, "val": 0.991, "test": 0.989}  # R3-44, Adam with StepLR
 
-# R4-25 to R4-29: its best runs, at the names of our networks with as many parameters
+# R4-25 to R4-33 and others: its best runs, at the names of our networks with as many
+# parameters
 R4_BEST = pd.DataFrame.from_dict(
     {
         "lenet": ("R4-25", 0.005, 0.3, 61_990, 0.9961, 0.9910, 0.9928, 192.88),
@@ -99,5 +100,11 @@ R4_BEST = pd.DataFrame.from_dict(
         *["train_accuracy", "val_accuracy", "test_accuracy", "seconds"],
     ],
 ).rename_axis("network")
+
+# R4-45, R4-47, R4-48: its grid, trained once per pair
+R4_RATES, R4_DROPOUTS = [0.001, 0.005, 0.0005], [0.5, 0.25, 0.3, 0.75]
+R4_LENET = [6, 16, 120, 84, 10]  # R4-05: maps of the convolutions, then units
+R4_POOL_ERROR = "(256x2x2) (256x0x0)"  # R4-08: the sizes that its message names
+R4_KERNELS, R4_UNITS, R4_FLATTENED = 96, 4096, 2304  # R4-10, R4-11, R4-22: AlexNet
 
 R5_ACCURACY, R5_LOSS = 0.9910, 0.0261  # R5-23, on the test images
