@@ -103,6 +103,7 @@ R4_BEST = pd.DataFrame.from_dict(
 
 # R4-45, R4-47, R4-48: its grid, trained once per pair
 R4_RATES, R4_DROPOUTS = [0.001, 0.005, 0.0005], [0.5, 0.25, 0.3, 0.75]
+R4_LOWEST_TRAIN_ACCURACY = 0.995  # R4-46
 R4_LENET = [6, 16, 120, 84, 10]  # R4-05: maps of the convolutions, then units
 R4_POOL_ERROR = "(256x2x2) (256x0x0)"  # R4-08: the sizes that its message names
 R4_KERNELS, R4_UNITS, R4_FLATTENED = 96, 4096, 2304  # R4-10, R4-11, R4-22: AlexNet
