@@ -56,8 +56,8 @@ def r2_04(evidence: Evidence) -> Finding:
 
 def size_of_map(kernel: int, padding: int) -> int:
     """The side of the map that a convolution makes of 28 x 28 pixels."""
-    layer = nn.Conv2d(1, 1, kernel, padding=padding)
-    return layer(torch.zeros(1, 28, 28)).shape[-1]
+    image, weights = torch.zeros(1, 1, 28, 28), torch.zeros(1, 1, kernel, kernel)
+    return F.conv2d(image, weights, padding=padding).shape[-1]
 
 
 @check("R2-06")
@@ -253,7 +253,7 @@ def printed_logging(losses: list[float], counts: list[int]) -> tuple[list, list]
     return [loss for _ in range(5)], [correct]
 
 
-PRINTED_ACCURACY = "%d%%"
+PRINTED_ACCURACY = "%d%%"  # the format of R2's code
 
 
 @check("R2-54")

@@ -76,7 +76,7 @@ def as_in_the_log(evidence: Evidence, lr: float, epochs: list[int]) -> Finding:
     parts = {}
     for epoch in epochs:
         wrong = {
-            f"lr {other_lr:g}, epoch {other_epoch}": ours
+            f"epoch {epoch} against lr {other_lr:g}, epoch {other_epoch}": ours
             for (other_lr, other_epoch), ours in losses.items()
             if (other_lr, other_epoch) != (lr, epoch)
         }
@@ -270,7 +270,7 @@ def r2_55(evidence: Evidence) -> Finding:
         margin=0.10,
         higher_is_better=False,
         log=True,
-        reason="our machine did other work beside; R2 means a GPU",
+        reason="our machine had other work at the time; R2 means a GPU",
     )
 
 
