@@ -8,8 +8,8 @@ import pandas as pd
 
 DIGITS = pd.Index(range(10), name="digit")
 
-# R1-36: precision, recall and F1 of its Adam network. R1 calls the digits 1 to 10; the
-# supports are those of the digits 0 to 9 in this order.
+# R1-36, R1-44, R1-45: precision, recall and F1 of its Adam network. R1 calls the digits 1
+# to 10; the supports are those of the digits 0 to 9 in this order.
 R1_SCORES = pd.DataFrame(
     {
         "precision": [0.97, 0.98, 0.98, 0.98, 0.98, 0.94, 0.99, 0.98, 0.97, 0.98],
@@ -19,10 +19,13 @@ R1_SCORES = pd.DataFrame(
     },
     index=DIGITS,
 )
-R1_ACCURACY = 0.97  # R1-37, and so are both averages of all three scores
-# R1-20 to R1-23: seconds of training
+R1_LABELS = range(1, 11)  # R1-45
+R1_ACCURACY = 0.97  # R1-37, R1-44, and so are both averages of all three scores
+# R1-24: seconds of training
 R1_SECONDS = {"sgd": 1726.1, "sgdm": 1745.8, "adagrad": 1826.2, "adam": 2001.7}
-R1_BEST_FIRST = ["adagrad", "sgd", "sgdm", "adam"]  # R1-26 (loss), R1-28 (accuracy)
+R1_BEST_FIRST = ["adagrad", "sgd", "sgdm", "adam"]  # R1-26 (speed), R1-28 (accuracy)
+R1_ADAM_LR = 0.01  # R1-29, and so are the learning rates of the other optimizers
+R1_BETA, R1_BETA_USED = 0.9, 0.5  # R1-42: usual for momentum, and the one that R1 used
 
 # R2-28 to R2-41: the mean loss of each 100 steps of its log; the index counts the steps
 # within the epoch, the columns are (learning rate, epoch).
@@ -109,3 +112,5 @@ R4_POOL_ERROR = "(256x2x2) (256x0x0)"  # R4-08: the sizes that its message names
 R4_KERNELS, R4_UNITS, R4_FLATTENED = 96, 4096, 2304  # R4-10, R4-11, R4-22: AlexNet
 
 R5_ACCURACY, R5_LOSS = 0.9910, 0.0261  # R5-23, on the test images
+# R5-22: where the last lines of epoch 10 stand
+R5_LINES = ["56960 (95%)", "57600 (96%)", "58240 (97%)", "58880 (98%)", "59520 (99%)"]
