@@ -63,14 +63,18 @@ def records(experiment, change):
 
 
 def scores(**means):
-    """A function that gives a record these scores, with a little scatter by seed."""
+    """A function that gives a record these scores, with a scatter of 0.01 %.
+
+    A mean is a number, or a number for each optimizer.
+    """
 
     def change(record):
+        run = record.run
+        rng = np.random.default_rng([run.seed, len(run.optimizer)])
         values = {}
         for score, mean in means.items():
-            if isinstance(mean, dict):
-                mean = mean[record.run.optimizer]
-            values[score] = mean * (1 + 1e-5 * (record.run.seed**2 % 5))
+            center = mean[run.optimizer] if isinstance(mean, dict) else mean
+            values[score] = center * rng.normal(1, 1e-4)
         return replace(record, summary=record.summary | values)
 
     return change
@@ -159,7 +163,7 @@ PLANTED = {
     "R1-24": (
         "too imprecise to say",
         records("shared_lr", scores(seconds=r1.R1_SECONDS)),
-        "differs",
+        "agrees",
     ),
     "R1-26": ("differs", with_histories_of, "agrees"),
     "R1-28": (
@@ -212,7 +216,7 @@ PLANTED = {
     "R5-08": ("differs", ("r5.layer_kinds", lambda: ["Linear", "Linear"]), "agrees"),
     "R5-13": ("differs", ("r5.residual", torch.abs), "agrees"),
     "R5-14": ("agrees only if", ("r5.residual", lambda x: 0 * x), "agrees"),
-    "R5-16": ("differs", ("r5.two_valleys", lambda x: ((x + 1) ** 2).sum()), "agrees"),
+    "R5-16": ("differs", ("r5.two_valleys", lambda x: (x + 1).abs().sum()), "agrees"),
     "R5-22": ("agrees", ("r5.R5_LINES", ["59840 (100%)"]), "differs"),
     "R5-23": (
         "differs",
