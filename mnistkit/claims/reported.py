@@ -8,8 +8,8 @@ import pandas as pd
 
 DIGITS = pd.Index(range(10), name="digit")
 
-# R1-36, R1-44, R1-45: precision, recall and F1 of its Adam network. R1 calls the digits 1
-# to 10; the supports are those of the digits 0 to 9 in this order.
+# R1-36, R1-44, R1-45: precision, recall and F1 of its Adam network. R1 calls the digits
+# 1 to 10; the supports are those of the digits 0 to 9 in this order.
 R1_SCORES = pd.DataFrame(
     {
         "precision": [0.97, 0.98, 0.98, 0.98, 0.98, 0.94, 0.99, 0.98, 0.97, 0.98],

@@ -70,7 +70,7 @@ def scores(**means):
 
     def change(record):
         run = record.run
-        rng = np.random.default_rng([run.seed, len(run.optimizer)])
+        rng = np.random.default_rng([run.seed, *run.optimizer.encode()])
         values = {}
         for score, mean in means.items():
             center = mean[run.optimizer] if isinstance(mean, dict) else mean
