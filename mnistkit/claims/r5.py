@@ -150,7 +150,7 @@ def r5_04(evidence: Evidence) -> Finding:
     """
     accuracies = [probe_accuracy(evidence, count) for count in (0, 4, 8)]
     rises = accuracies == sorted(set(accuracies))
-    text = "accuracies " + ", ".join(f"{accuracy:.3f}" for accuracy in accuracies)
+    text = "accuracies " + ", ".join(f"{accuracy:.2f}" for accuracy in accuracies)
     return holds(rises, text, "of linear classifiers, after a training of 40 steps")
 
 
