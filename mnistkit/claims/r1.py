@@ -403,7 +403,7 @@ def over_betas(
     usual = compare(evidence.full("shared_lr", optimizer="adam"))
     try:
         options = {"betas": [0.9, 0.9]}
-        equal = evidence.full("adam_tenth", lr=R1_ADAM_LR, optimizer_options=options)
+        equal = evidence.full("adam_betas", lr=R1_ADAM_LR, optimizer_options=options)
     except NotRun:
         return usual
     return fairest(usual, {"both betas of Adam are 0.9": compare(equal)})
@@ -468,7 +468,7 @@ def adam_at_two_rates(evidence: Evidence) -> list[Record]:
     """Adam at R1's learning rate and at a tenth of it: on all images, or on fewer."""
     tenth = R1_ADAM_LR / 10
     try:
-        at_tenth = evidence.full("adam_tenth", lr=tenth, optimizer_options={})
+        at_tenth = evidence.full("adam_betas", lr=tenth, optimizer_options={})
         return at_tenth + evidence.full("shared_lr", optimizer="adam")
     except NotRun:
         at_tenth = evidence.runs("own_lr", optimizer="adam", lr=tenth)

@@ -311,7 +311,9 @@ def test_both_betas_are_a_reading_of_adam(evidence):
         for record in evidence.records["shared_lr"]
         if record.run.optimizer == "adam"
     ]
-    planted = Evidence(evidence.mnist, {**evidence.records, "adam_tenth": equal_betas})
+    usual = [r for r in evidence.records["adam_betas"] if not r.run.optimizer_options]
+    experiments = {**evidence.records, "adam_betas": usual + equal_betas}
+    planted = Evidence(evidence.mnist, experiments)
     assert outcome("R1-37", planted) == "agrees only if"
     # There are no runs at a tenth of the rate, so the smaller ones are compared.
     assert outcome("R1-29", planted) == "differs"
@@ -324,7 +326,7 @@ def test_a_tenth_of_adams_rate_on_all_images(evidence):
         for record in evidence.records["shared_lr"]
         if record.run.optimizer == "adam"
     ]
-    planted = Evidence(evidence.mnist, {**evidence.records, "adam_tenth": tenth})
+    planted = Evidence(evidence.mnist, {**evidence.records, "adam_betas": tenth})
     assert outcome("R1-29", planted) == "agrees"
     assert all(len(record.predictions) == 10_000 for record in planted.read)
 
