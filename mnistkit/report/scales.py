@@ -121,7 +121,7 @@ SCALES: dict[str, dict[str, dict[str, Any]]] = {
             grid_networks=["alexnet", "wrn16_4", "resnet18", "vgg11"],
             grid_precision="bf16",
         ),
-        "03_optimizer_comparison": dict(own_seeds=5),
+        "03_optimizer_comparison": dict(own_train_size=60000, tries_epochs=5),
         "04_lr_batch_size_study": dict(seeds=5),
         "05_lr_schedules": dict(train_size=60000, seeds=3),
         "06_confusion_matrix_analysis": {},
