@@ -1,0 +1,471 @@
+"""The data behind the ten cases of chapter 07, and how it tells numbers.
+
+A function returns a frame or a few numbers, from the records of the course, a formula
+or a count. It raises NotRun where the trainings that a case is about are not there, or
+are smaller than the case needs; `Skipped` then says so in the place of the case.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from matplotlib.axes import Axes
+from matplotlib.container import BarContainer
+from numpy.typing import ArrayLike
+from scipy import stats as sps
+
+from mnistkit.claims.comparisons import against_one_more_run
+from mnistkit.claims.curves import negative_control
+from mnistkit.claims.reported import R1_SCORES, R2_LOSS, R4_BEST
+from mnistkit.claims.rules import (
+    AGREES,
+    AGREES_IF,
+    DIFFERS,
+    IMPRECISE,
+    NOT_RUN,
+    OUTCOMES,
+    Evidence,
+    NotRun,
+)
+from mnistkit.models import MODELS, build_model, count_macs, count_params
+from mnistkit.runs import Record
+from mnistkit.stats import mean_interval, proportion_interval
+from mnistkit.tables import describe, epoch_table, run_table, step_table
+from mnistkit.train import LOSSES
+
+LOSS_UNIT = 0.001  # R2 prints its losses with three decimals
+LOSS_MARGIN = 0.1  # a loss that differs by less than 10 % counts as the same
+TEST_IMAGES = 10_000
+# How each outcome looks in a bar, also in black and white
+LOOKS: dict[str, dict[str, str]] = {
+    AGREES: dict(color="#0072B2", edgecolor="#333333"),
+    AGREES_IF: dict(color="#9DCBE8", edgecolor="#333333"),
+    DIFFERS: dict(color="#E69F00", edgecolor="#333333", hatch="///"),
+    IMPRECISE: dict(color="#DDDDDD", edgecolor="#333333"),
+    NOT_RUN: dict(color="#FFFFFF", edgecolor="#333333", hatch="..."),
+}
+# The background of each outcome in a table; the text on it is black.
+BACKGROUNDS = {
+    AGREES: "#BBDDF2",
+    AGREES_IF: "#E3F1FA",
+    DIFFERS: "#FADFA8",
+    IMPRECISE: "#E6E6E6",
+    NOT_RUN: "#FFFFFF",
+}
+# The lines of R3 that are compared, as chapter 05 trains them with StepLR
+R3_LINES: dict[str, dict[str, Any]] = {
+    "Adam, lr 0.0003": dict(optimizer="adam"),
+    "SGD, momentum 0.9, lr 0.01": dict(optimizer="sgdm", lr=0.01),
+    "SGD as R3 prints it": dict(optimizer="sgdm", lr=0.0003),
+}
+
+
+# How a case is told
+
+
+class Skipped:
+    """What a notebook does where the trainings of a case are missing: it says so.
+
+    `with skipped():` around a cell displays the message of a NotRun in one sentence
+    and goes on. A message is displayed once, however many cells it concerns.
+    """
+
+    def __init__(self) -> None:
+        self.told: set[str] = set()
+
+    @contextmanager
+    def __call__(self) -> Iterator[None]:
+        from IPython.display import Markdown, display
+
+        try:
+            yield
+        except NotRun as missing:
+            if str(missing) not in self.told:
+                self.told.add(str(missing))
+                display(Markdown(f"*This case is left out at this scale: {missing}.*"))
+
+
+def told(values: ArrayLike, unit: str = "", digits: int = 2, log: bool = False) -> str:
+    """The mean of values, as a sentence tells it, with its 95 % interval and n.
+
+    An example: "1.40 points (95 % interval 1.10 to 1.70, n = 5)". On the logarithmic
+    scale (`log`) it is the geometric mean. With one value there is no interval.
+    """
+    numbers = np.asarray(values, float)
+    estimate = mean_interval(np.log(numbers) if log else numbers)
+    mean, low, high = np.exp(estimate) if log else estimate
+    return told_interval(mean, low, high, f"n = {len(numbers)}", unit, digits)
+
+
+def told_interval(
+    mean: float, low: float, high: float, n: str = "", unit: str = "", digits: int = 2
+) -> str:
+    """A number with its 95 % interval, and what it rests on: see `told`."""
+
+    def text(number: float) -> str:
+        shown = f"{number:,.{digits}f}".replace("-", "−")
+        return shown.removeprefix("−") if float(f"{number:.{digits}f}") == 0 else shown
+
+    known = f"95 % interval {text(low)} to {text(high)}"
+    behind = [known if np.isfinite(low) else "", n]
+    number = f"{text(mean)} {unit}".strip()
+    return f"{number} ({', '.join(part for part in behind if part)})"
+
+
+def colour(outcome: str) -> str:
+    """The CSS of an outcome's cell in a table; the outcome may name a reading."""
+    for known in (AGREES_IF, *OUTCOMES):
+        if outcome.startswith(known):
+            return f"background-color: {BACKGROUNDS[known]}; color: black"
+    return ""
+
+
+def compact(table: pd.DataFrame, report: str) -> pd.DataFrame:
+    """The claims of a report for reading: six columns of `Judgement.table`.
+
+    What was found is followed by what limits it if the outcome is open, and the outcome
+    by the reading that it needs.
+    """
+    part = table[table["report"] == report].reset_index(drop=True)
+    is_open = part["outcome"].isin([IMPRECISE, NOT_RUN])
+    limits = part["reason"].str.partition("; ")[0].where(is_open, "")
+    found = part["regenerated"].str.cat(limits, sep="; ").str.strip("; ")
+    needs = part["outcome"].where(part["reading"] == "", AGREES_IF + " ")
+    return pd.DataFrame(
+        {
+            "id": part["id"],
+            "claim": part["claim"],
+            "reported": part["reported"],
+            "found": found,
+            "outcome": needs + part["reading"],
+            "chapter": part["chapter"],
+        }
+    )
+
+
+def write_counts(ax: Axes, bars: BarContainer, outcome: str) -> None:
+    """Write the length of each bar of an outcome into it, if it is not 0."""
+    counts = [round(float(bar.get_width())) for bar in bars]
+    texts = [str(count) if count > 0 else "" for count in counts]
+    labels = ax.bar_label(bars, texts, label_type="center", weight="bold")
+    for label in labels:
+        label.set_color("white" if outcome == AGREES else "black")
+        if "hatch" in LOOKS[outcome] and label.get_text():
+            face = LOOKS[outcome]["color"]
+            label.set_bbox(dict(facecolor=face, edgecolor="none", pad=1))
+
+
+def seeds_below(ax: Axes, frame: pd.DataFrame, by: str, value: str) -> None:
+    """Add a grey dot per run below the means that `plots.dots` has drawn."""
+    rows = {text.get_text(): row for row, text in enumerate(ax.get_yticklabels())}
+    for group, values in frame.groupby(by)[value]:
+        heights = np.full(len(values), rows[str(group)] + 0.27)
+        ax.plot(values, heights, ".", color="0.5", markersize=5)
+
+
+def tally(outcomes: pd.Series) -> str:
+    """How often each outcome occurs: "agrees 60, differs 31, ..."."""
+    counts = outcomes.value_counts().reindex(OUTCOMES, fill_value=0)
+    return ", ".join(f"{outcome} {n}" for outcome, n in counts.items() if n)
+
+
+# 1. The log that fits
+
+
+def printed_log(evidence: Evidence) -> pd.DataFrame:
+    """Each loss of R2's log beside those of our runs with the same settings.
+
+    A row per printed loss: lr, epoch, step (of the epoch), at (the step counted from
+    the start of training), and the columns of `rules.numbers`, among them reported,
+    mean, low, high (the interval for one more run) and inside.
+    """
+    rows = []
+    for (lr, epoch), losses in _losses_by_segment(evidence).items():
+        printed = R2_LOSS[lr, epoch]
+        points = against_one_more_run(
+            printed.to_numpy(), losses, LOSS_UNIT, LOSS_MARGIN, log=True
+        )
+        at = 938 * (epoch - 1) + printed.index
+        rows.append(points.assign(lr=lr, epoch=epoch, step=printed.index, at=at))
+    return pd.concat(rows, ignore_index=True)
+
+
+def pairings(evidence: Evidence) -> pd.DataFrame:
+    """Each epoch of R2's log set against each of ours, with right or wrong settings.
+
+    A row per pairing: theirs and ours (learning rate and epoch, as text), right (if
+    they are the same), inside (how many of the nine losses are inside our intervals),
+    of, outcome.
+    """
+    segments = _losses_by_segment(evidence)
+    ours = {f"{lr:g}, {epoch}": losses for (lr, epoch), losses in segments.items()}
+    rows = []
+    for segment, key in zip(ours, segments, strict=True):
+        printed = R2_LOSS[key].to_numpy()
+        control = negative_control(printed, ours, LOSS_UNIT, LOSS_MARGIN, log=True)
+        control = control.rename(columns={"setting": "ours"})
+        rows.append(control.assign(theirs=segment))
+    table = pd.concat(rows, ignore_index=True)
+    return table.assign(right=table["ours"] == table["theirs"])
+
+
+def _losses_by_segment(evidence: Evidence) -> dict[tuple[float, int], np.ndarray]:
+    """The losses [n, 9] of our runs, by learning rate and epoch, as R2 prints them."""
+    rates = list(R2_LOSS.columns.unique("lr"))
+    losses = step_table(evidence.full("learning_rates", lr=rates))
+    losses = losses[losses["step"].isin(R2_LOSS.index)]
+    found = {}
+    for lr, epoch in R2_LOSS.columns:
+        part = losses[(losses["lr"] == lr) & (losses["epoch"] == epoch)]
+        table = part.pivot(index="seed", columns="step", values="loss")
+        if table.shape[1] < len(R2_LOSS) or len(table) < 2:
+            raise NotRun(f"not run: epoch {epoch} at a learning rate of {lr:g}, twice")
+        found[lr, epoch] = table.to_numpy()
+    return found
+
+
+# 2. Softmax twice
+
+
+def loss_gradients(leads: Sequence[float]) -> pd.DataFrame:
+    """The length of the gradient in the ten logits, by how sure a network errs.
+
+    A row per lead of the logit of one wrong digit over all others, which are equal; a
+    column per loss, `cross_entropy` and `softmax_twice`.
+    """
+    label = torch.tensor([0])
+    names = ["cross_entropy", "softmax_twice"]
+    lengths = pd.DataFrame(index=pd.Index(leads, name="lead"), columns=names)
+    for lead in leads:
+        for name in names:
+            logits = torch.zeros(1, 10, dtype=torch.float64)
+            logits[0, 1] = lead
+            logits.requires_grad_()
+            [gradient] = torch.autograd.grad(LOSSES[name](logits, label), logits)
+            lengths.loc[lead, name] = float(gradient.norm())
+    return lengths.astype(float)
+
+
+def least_loss(name: str) -> float:
+    """The loss of a network that is sure of the right digit; name: a key of LOSSES."""
+    logits = 1e3 * torch.eye(10, dtype=torch.float64)[[0]]
+    return float(LOSSES[name](logits, torch.tensor([0])))
+
+
+# 3 and 4. Tests that mislead
+
+
+def drawn_scores(evidence: Evidence) -> pd.DataFrame:
+    """Accuracy, and the score that is expected if each prediction is drawn, per run.
+
+    Columns: line (a key of R3_LINES), seed, accuracy, drawn (the mean probability of
+    the right digit), both in % of the test images.
+    """
+    rows = []
+    same = dict(schedule="step", loss="cross_entropy")
+    epochs = evidence.runs("schedules", **same)[0].run.epochs
+    for line, settings in R3_LINES.items():
+        for record in evidence.runs("schedules", epochs=epochs, **same, **settings):
+            scores = dict(
+                accuracy=100 * record.summary["test_accuracy"],
+                drawn=100 * float(record.p_true.mean(dtype=float)),
+            )
+            rows.append(dict(line=line, seed=record.run.seed) | scores)
+    return pd.DataFrame(rows)
+
+
+def tests_without_eval(evidence: Evidence) -> pd.DataFrame:
+    """What R2's test adds to the accuracy of a network, in points, per run.
+
+    Columns: test (what was done, in words), seed, points (the score minus the accuracy
+    that the network had with eval() before).
+    """
+    columns = {
+        "without_eval_shuffled": "no eval(), images shuffled",
+        "without_eval_sorted": "no eval(), images sorted by digit",
+        "without_eval_afterwards": "with eval(), after such a test",
+    }
+    table = run_table(evidence.runs("without_eval"))
+    long = table.melt(["seed", "test_accuracy"], list(columns), "test", "score")
+    long["points"] = 100 * (long["score"] - long["test_accuracy"])
+    return long.assign(test=long["test"].map(columns))[["test", "seed", "points"]]
+
+
+# 5 and 6. Optimizers
+
+
+def adam_rates(evidence: Evidence) -> pd.DataFrame:
+    """R1's Adam at its learning rate of 0.01 and at a tenth of it, per run and epoch.
+
+    From the runs on all training images if there are any, else from smaller ones. The
+    columns are those of `epoch_table`, and images: how many an epoch has.
+    """
+    rates = [0.01, 0.001]
+    if evidence.records.get("adam_tenth"):
+        records = evidence.runs("adam_tenth", optimizer="adam")
+    else:
+        records = evidence.runs("own_lr", optimizer="adam")
+        records = records + evidence.runs("adam_betas", optimizer="adam")
+    unique = {
+        (record.run.lr, record.run.seed): record
+        for record in records
+        if record.run.lr in rates and "betas" not in record.run.optimizer_options
+    }
+    if {lr for lr, _ in unique} != set(rates):
+        raise NotRun("not run: Adam at learning rates of 0.01 and of 0.001")
+    images = max(record.data["train_size"] for record in unique.values())
+    return epoch_table(list(unique.values())).assign(images=images)
+
+
+def epochs_ahead(records: Sequence[Record], first: str, second: str) -> tuple[int, int]:
+    """In how many epochs of equal seeds one optimizer has the lower training loss.
+
+    Returns the number of epochs in which `first` has, and the number of all.
+    """
+    table = epoch_table(list(records))
+    wide = table.pivot(
+        index=["seed", "epoch"], columns="optimizer", values="train_loss"
+    )
+    lower = wide[first] < wide[second]
+    return int(lower.sum()), len(lower)
+
+
+def steady_step(momentum: float, dampening: float = 0.0) -> float:
+    """How long torch's steps get on a steady slope, in units of lr times gradient."""
+    weight = torch.zeros(1, dtype=torch.float64, requires_grad=True)
+    sgd = torch.optim.SGD([weight], lr=1.0, momentum=momentum, dampening=dampening)
+    for _ in range(300):
+        before = weight.item()
+        weight.grad = torch.ones_like(weight)
+        sgd.step()
+    return before - weight.item()
+
+
+# 7. Six images
+
+
+def wrong_images(evidence: Evidence) -> pd.DataFrame:
+    """How many of 10,000 test images a network of R4 gets wrong, and our LeNet.
+
+    A row per training: network, ours, seed (missing for R4's), wrong, low and high (the
+    95 % interval for such a network on other images, Wilson).
+    """
+    rows = []
+    for network, accuracy in R4_BEST["test_accuracy"].items():
+        rows.append(dict(network=network, ours=False, accuracy=accuracy))
+    for record in lenet_at_its_best(evidence):
+        score = dict(seed=record.run.seed, accuracy=record.summary["test_accuracy"])
+        rows.append(dict(network="lenet", ours=True) | score)
+    table = pd.DataFrame(rows)
+    table["wrong"] = (TEST_IMAGES * (1 - table["accuracy"])).round().astype(int)
+    bounds = [proportion_interval(int(n), TEST_IMAGES) for n in table["wrong"]]
+    table["low"] = [TEST_IMAGES * low for low, _ in bounds]
+    table["high"] = [TEST_IMAGES * high for _, high in bounds]
+    return table.drop(columns="accuracy")
+
+
+def lenet_at_its_best(evidence: Evidence) -> list[Record]:
+    """Our runs of LeNet at the settings of R4's best one, on all images."""
+    name = "r4_best" if evidence.records.get("r4_best") else "r4_lenet"
+    records = evidence.full(name, model="lenet")
+    if len(records) < 2:
+        raise NotRun("not run: LeNet at R4's best setting, twice")
+    return records
+
+
+def sizes(evidence: Evidence) -> str:
+    """How large the trainings of `lenet_at_its_best` are, in words."""
+    return describe(lenet_at_its_best(evidence))
+
+
+def lead_interval(first: int, second: int) -> tuple[float, float, float]:
+    """By how many of 10,000 images one network leads another, with its 95 % interval.
+
+    From the images that each gets wrong, taken as independent samples.
+    """
+    shares = np.array([first, second]) / TEST_IMAGES
+    deviation = np.sqrt((shares * (1 - shares)).sum() * TEST_IMAGES)
+    half_width = sps.norm.ppf(0.975) * deviation
+    lead = second - first
+    return lead, lead - half_width, lead + half_width
+
+
+# 8, 9 and 10. Counts, a formula, pictures
+
+
+def vgg_counts() -> pd.DataFrame:
+    """The parameters of R4's "VGG13" and of two networks: network, parameters."""
+    rows = [("R4's VGG13", int(R4_BEST.loc["vgg11", "parameters"]))]
+    with torch.device("meta"):
+        for name in ("vgg11", "vgg13"):
+            network = name.upper().replace("VGG", "VGG-")
+            rows.append((network, count_params(build_model(name))))
+    return pd.DataFrame(rows, columns=["network", "parameters"])
+
+
+def time_correlations() -> dict[str, float]:
+    """Spearman's correlation of R4's training times with what could explain them.
+
+    By parameters and by multiply-adds, over R4's five networks.
+    """
+    with torch.device("meta"):
+        built = {name: MODELS[name]() for name in R4_BEST.index}
+    costs = {
+        "parameters": R4_BEST["parameters"],
+        "multiply-adds": pd.Series({k: count_macs(net) for k, net in built.items()}),
+    }
+    return {
+        name: float(sps.spearmanr(cost, R4_BEST["seconds"]).statistic)
+        for name, cost in costs.items()
+    }
+
+
+def f1_by_formula() -> pd.DataFrame:
+    """R1's table of digits, with F1 by its definition and by the formula R1 writes.
+
+    Columns: precision, recall, f1 (as printed), harmonic (2PR / (P + R)) and written
+    (the sum of the squares of P and R over their geometric mean).
+    """
+    table = R1_SCORES.drop(columns="support")
+    p, r = table["precision"], table["recall"]
+    return table.assign(
+        harmonic=2 * p * r / (p + r), written=(p**2 + r**2) / np.sqrt(p * r)
+    )
+
+
+def mixed_up(evidence: Evidence) -> pd.DataFrame:
+    """Pictures, labels and predictions as R2 puts them together, for six test images.
+
+    R2 draws the first test images, with the predictions for the last 16 of the test
+    images and with the labels of a shuffled batch of training images. Columns: image
+    (its place in the test set), label and prediction (its own), printed_label and
+    printed_prediction.
+    """
+    record = evidence.runs("shared_lr", optimizer="adam")[0]
+    mnist = evidence.mnist
+    order = torch.Generator().manual_seed(0)
+    batch = torch.randperm(len(mnist.train_labels), generator=order)[:16]
+    return pd.DataFrame(
+        {
+            "image": record.test_index(mnist)[:6].numpy(),
+            "label": record.labels(mnist)[:6],
+            "prediction": record.predictions[:6],
+            "printed_label": mnist.train_labels.cpu()[batch][:6].numpy(),
+            "printed_prediction": record.predictions[-16:][:6],
+        }
+    )
+
+
+def agreement_of_strangers(evidence: Evidence) -> float:
+    """How often the labels of a test and of a training image agree, drawn at random.
+
+    This is the share that R2's comparison calls right for a network without an error.
+    """
+    shares = [
+        np.bincount(labels.cpu().numpy(), minlength=10) / len(labels)
+        for labels in (evidence.mnist.test_labels, evidence.mnist.train_labels)
+    ]
+    return float(shares[0] @ shares[1])
