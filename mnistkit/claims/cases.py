@@ -19,7 +19,7 @@ from scipy import stats as sps
 
 from mnistkit.claims.comparisons import against_one_more_run
 from mnistkit.claims.curves import negative_control
-from mnistkit.claims.reported import R1_SCORES, R2_LOSS, R4_BEST
+from mnistkit.claims.reported import R1_BEST_FIRST, R1_SCORES, R2_LOSS, R4_BEST
 from mnistkit.claims.rules import (
     AGREES,
     AGREES_IF,
@@ -29,6 +29,7 @@ from mnistkit.claims.rules import (
     OUTCOMES,
     Evidence,
     NotRun,
+    ranking,
 )
 from mnistkit.models import MODELS, build_model, count_macs, count_params
 from mnistkit.runs import Record
@@ -39,6 +40,13 @@ from mnistkit.train import LOSSES
 LOSS_UNIT = 0.001  # R2 prints its losses with three decimals
 LOSS_MARGIN = 0.1  # a loss that differs by less than 10 % counts as the same
 TEST_IMAGES = 10_000
+R4_NAMES = {
+    "lenet": "LeNet",
+    "alexnet": "AlexNet",
+    "resnet18": "ResNet-18",
+    "vgg11": "VGG",
+    "wrn16_4": "wide ResNet",
+}
 # How each outcome looks in a bar, also in black and white
 LOOKS: dict[str, dict[str, str]] = {
     AGREES: dict(color="#0072B2", edgecolor="#333333"),
@@ -69,8 +77,9 @@ R3_LINES: dict[str, dict[str, Any]] = {
 class Skipped:
     """What a notebook does where the trainings of a case are missing: it says so.
 
-    `with skipped():` around a cell displays the message of a NotRun in one sentence
-    and goes on. A message is displayed once, however many cells it concerns.
+    `with skipped():` around a cell displays the message of a NotRun in one sentence and
+    goes on. A message is displayed once, however many cells it concerns; once a cell
+    was left out, others that lack a name are left out without a word.
     """
 
     def __init__(self) -> None:
@@ -86,6 +95,9 @@ class Skipped:
             if str(missing) not in self.told:
                 self.told.add(str(missing))
                 display(Markdown(f"*This case is left out at this scale: {missing}.*"))
+        except NameError:
+            if not self.told:
+                raise
 
 
 def told(values: ArrayLike, unit: str = "", digits: int = 2, log: bool = False) -> str:
@@ -163,7 +175,7 @@ def seeds_below(ax: Axes, frame: pd.DataFrame, by: str, value: str) -> None:
     rows = {text.get_text(): row for row, text in enumerate(ax.get_yticklabels())}
     for group, values in frame.groupby(by)[value]:
         heights = np.full(len(values), rows[str(group)] + 0.27)
-        ax.plot(values, heights, ".", color="0.5", markersize=5)
+        ax.plot(values, heights, ".", color="0.5", markersize=6, markeredgewidth=0)
 
 
 def tally(outcomes: pd.Series) -> str:
@@ -320,6 +332,28 @@ def adam_rates(evidence: Evidence) -> pd.DataFrame:
     return epoch_table(list(unique.values())).assign(images=images)
 
 
+def shared_pairs(records: Sequence[Record]) -> pd.DataFrame:
+    """The pairs of R1's ranking by test accuracy: those of `rules.ranking`, in points.
+
+    A row per pair: pair (such as "sgd − sgdm"), difference, low, high, n, outcome. Low
+    and high are simultaneous: they hold for all pairs with 95 % (Bonferroni).
+    """
+    runs = run_table(list(records))
+    accuracy = 100 * runs.pivot(
+        index="seed", columns="optimizer", values="test_accuracy"
+    )
+    finding = ranking(runs, "optimizer", "test_accuracy", R1_BEST_FIRST, margin=0.001)
+    rows = []
+    for pair in finding.pairs:
+        gaps = accuracy[pair["first"]] - accuracy[pair["second"]]
+        estimate = mean_interval(gaps.dropna(), level=1 - 0.05 / len(finding.pairs))
+        name = f"{pair['first']} − {pair['second']}"
+        rows.append((name, *estimate, pair["n"], pair["outcome"]))
+    return pd.DataFrame(
+        rows, columns=["pair", "difference", "low", "high", "n", "outcome"]
+    )
+
+
 def epochs_ahead(records: Sequence[Record], first: str, second: str) -> tuple[int, int]:
     """In how many epochs of equal seeds one optimizer has the lower training loss.
 
@@ -355,10 +389,11 @@ def wrong_images(evidence: Evidence) -> pd.DataFrame:
     """
     rows = []
     for network, accuracy in R4_BEST["test_accuracy"].items():
-        rows.append(dict(network=network, ours=False, accuracy=accuracy))
+        name = R4_NAMES[str(network)]
+        rows.append(dict(network=name, ours=False, accuracy=accuracy))
     for record in lenet_at_its_best(evidence):
         score = dict(seed=record.run.seed, accuracy=record.summary["test_accuracy"])
-        rows.append(dict(network="lenet", ours=True) | score)
+        rows.append(dict(network="LeNet", ours=True) | score)
     table = pd.DataFrame(rows)
     table["wrong"] = (TEST_IMAGES * (1 - table["accuracy"])).round().astype(int)
     bounds = [proportion_interval(int(n), TEST_IMAGES) for n in table["wrong"]]
