@@ -1,36 +1,22 @@
-"""The data behind the ten cases of chapter 07, and how it tells numbers.
+"""The data behind the ten cases of chapter 07.
 
 A function returns a frame or a few numbers, from the records of the course, a formula
 or a count. It raises NotRun where the trainings that a case is about are not there, or
-are smaller than the case needs; `Skipped` then says so in the place of the case.
+are smaller than the case needs; the chapter then says so in the place of the case.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-from matplotlib.axes import Axes
-from matplotlib.container import BarContainer
-from numpy.typing import ArrayLike
 from scipy import stats as sps
 
 from mnistkit.claims.comparisons import against_one_more_run
 from mnistkit.claims.curves import negative_control
 from mnistkit.claims.reported import R1_BEST_FIRST, R1_SCORES, R2_LOSS, R4_BEST
-from mnistkit.claims.rules import (
-    AGREES,
-    AGREES_IF,
-    DIFFERS,
-    IMPRECISE,
-    NOT_RUN,
-    OUTCOMES,
-    Evidence,
-    NotRun,
-    ranking,
-)
+from mnistkit.claims.rules import Evidence, NotRun, ranking
 from mnistkit.models import MODELS, build_model, count_macs, count_params
 from mnistkit.runs import Record
 from mnistkit.stats import mean_interval, proportion_interval
@@ -47,141 +33,12 @@ R4_NAMES = {
     "vgg11": "VGG",
     "wrn16_4": "wide ResNet",
 }
-# How each outcome looks in a bar, also in black and white
-LOOKS: dict[str, dict[str, str]] = {
-    AGREES: dict(color="#0072B2", edgecolor="#333333"),
-    AGREES_IF: dict(color="#9DCBE8", edgecolor="#333333"),
-    DIFFERS: dict(color="#E69F00", edgecolor="#333333", hatch="///"),
-    IMPRECISE: dict(color="#DDDDDD", edgecolor="#333333"),
-    NOT_RUN: dict(color="#FFFFFF", edgecolor="#333333", hatch="..."),
-}
-# The background of each outcome in a table; the text on it is black.
-BACKGROUNDS = {
-    AGREES: "#BBDDF2",
-    AGREES_IF: "#E3F1FA",
-    DIFFERS: "#FADFA8",
-    IMPRECISE: "#E6E6E6",
-    NOT_RUN: "#FFFFFF",
-}
 # The lines of R3 that are compared, as chapter 05 trains them with StepLR
 R3_LINES: dict[str, dict[str, Any]] = {
     "Adam, lr 0.0003": dict(optimizer="adam"),
     "SGD, momentum 0.9, lr 0.01": dict(optimizer="sgdm", lr=0.01),
     "SGD as R3 prints it": dict(optimizer="sgdm", lr=0.0003),
 }
-
-
-# How a case is told
-
-
-class Skipped:
-    """What a notebook does where the trainings of a case are missing: it says so.
-
-    `with skipped():` around a cell displays the message of a NotRun in one sentence and
-    goes on. A message is displayed once, however many cells it concerns; once a cell
-    was left out, others that lack a name are left out without a word.
-    """
-
-    def __init__(self) -> None:
-        self.told: set[str] = set()
-
-    @contextmanager
-    def __call__(self) -> Iterator[None]:
-        from IPython.display import Markdown, display
-
-        try:
-            yield
-        except NotRun as missing:
-            if str(missing) not in self.told:
-                self.told.add(str(missing))
-                display(Markdown(f"*This case is left out at this scale: {missing}.*"))
-        except NameError:
-            if not self.told:
-                raise
-
-
-def told(values: ArrayLike, unit: str = "", digits: int = 2, log: bool = False) -> str:
-    """The mean of values, as a sentence tells it, with its 95 % interval and n.
-
-    An example: "1.40 points (95 % interval 1.10 to 1.70, n = 5)". On the logarithmic
-    scale (`log`) it is the geometric mean. With one value there is no interval.
-    """
-    numbers = np.asarray(values, float)
-    estimate = mean_interval(np.log(numbers) if log else numbers)
-    mean, low, high = np.exp(estimate) if log else estimate
-    return told_interval(mean, low, high, f"n = {len(numbers)}", unit, digits)
-
-
-def told_interval(
-    mean: float, low: float, high: float, n: str = "", unit: str = "", digits: int = 2
-) -> str:
-    """A number with its 95 % interval, and what it rests on: see `told`."""
-
-    def text(number: float) -> str:
-        shown = f"{number:,.{digits}f}".replace("-", "−")
-        return shown.removeprefix("−") if float(f"{number:.{digits}f}") == 0 else shown
-
-    known = f"95 % interval {text(low)} to {text(high)}"
-    behind = [known if np.isfinite(low) else "", n]
-    number = f"{text(mean)} {unit}".strip()
-    return f"{number} ({', '.join(part for part in behind if part)})"
-
-
-def colour(outcome: str) -> str:
-    """The CSS of an outcome's cell in a table; the outcome may name a reading."""
-    for known in (AGREES_IF, *OUTCOMES):
-        if outcome.startswith(known):
-            return f"background-color: {BACKGROUNDS[known]}; color: black"
-    return ""
-
-
-def compact(table: pd.DataFrame, report: str) -> pd.DataFrame:
-    """The claims of a report for reading: six columns of `Judgement.table`.
-
-    What was found is followed by what limits it if the outcome is open, and the outcome
-    by the reading that it needs.
-    """
-    part = table[table["report"] == report].reset_index(drop=True)
-    is_open = part["outcome"].isin([IMPRECISE, NOT_RUN])
-    limits = part["reason"].str.partition("; ")[0].where(is_open, "")
-    found = part["regenerated"].str.cat(limits, sep="; ").str.strip("; ")
-    needs = part["outcome"].where(part["reading"] == "", AGREES_IF + " ")
-    return pd.DataFrame(
-        {
-            "id": part["id"],
-            "claim": part["claim"],
-            "reported": part["reported"],
-            "found": found,
-            "outcome": needs + part["reading"],
-            "chapter": part["chapter"],
-        }
-    )
-
-
-def write_counts(ax: Axes, bars: BarContainer, outcome: str) -> None:
-    """Write the length of each bar of an outcome into it, if it is not 0."""
-    counts = [round(float(bar.get_width())) for bar in bars]
-    texts = [str(count) if count > 0 else "" for count in counts]
-    labels = ax.bar_label(bars, texts, label_type="center", weight="bold")
-    for label in labels:
-        label.set_color("white" if outcome == AGREES else "black")
-        if "hatch" in LOOKS[outcome] and label.get_text():
-            face = LOOKS[outcome]["color"]
-            label.set_bbox(dict(facecolor=face, edgecolor="none", pad=1))
-
-
-def seeds_below(ax: Axes, frame: pd.DataFrame, by: str, value: str) -> None:
-    """Add a grey dot per run below the means that `plots.dots` has drawn."""
-    rows = {text.get_text(): row for row, text in enumerate(ax.get_yticklabels())}
-    for group, values in frame.groupby(by)[value]:
-        heights = np.full(len(values), rows[str(group)] + 0.27)
-        ax.plot(values, heights, ".", color="0.5", markersize=6, markeredgewidth=0)
-
-
-def tally(outcomes: pd.Series) -> str:
-    """How often each outcome occurs: "agrees 60, differs 31, ..."."""
-    counts = outcomes.value_counts().reindex(OUTCOMES, fill_value=0)
-    return ", ".join(f"{outcome} {n}" for outcome, n in counts.items() if n)
 
 
 # 1. The log that fits
@@ -332,13 +189,13 @@ def adam_rates(evidence: Evidence) -> pd.DataFrame:
     return epoch_table(list(unique.values())).assign(images=images)
 
 
-def shared_pairs(records: Sequence[Record]) -> pd.DataFrame:
+def shared_pairs(evidence: Evidence) -> pd.DataFrame:
     """The pairs of R1's ranking by test accuracy: those of `rules.ranking`, in points.
 
     A row per pair: pair (such as "sgd − sgdm"), difference, low, high, n, outcome. Low
     and high are simultaneous: they hold for all pairs with 95 % (Bonferroni).
     """
-    runs = run_table(list(records))
+    runs = run_table(evidence.runs("shared_lr", optimizer=R1_BEST_FIRST))
     accuracy = 100 * runs.pivot(
         index="seed", columns="optimizer", values="test_accuracy"
     )
@@ -354,12 +211,13 @@ def shared_pairs(records: Sequence[Record]) -> pd.DataFrame:
     )
 
 
-def epochs_ahead(records: Sequence[Record], first: str, second: str) -> tuple[int, int]:
-    """In how many epochs of equal seeds one optimizer has the lower training loss.
+def epochs_ahead(evidence: Evidence, first: str, second: str) -> tuple[int, int]:
+    """In how many epochs one optimizer has the lower training loss, at R1's rate.
 
-    Returns the number of epochs in which `first` has, and the number of all.
+    Runs with equal seeds are compared. Returns the number of epochs in which `first`
+    has, and the number of all.
     """
-    table = epoch_table(list(records))
+    table = epoch_table(evidence.runs("shared_lr", optimizer=[first, second]))
     wide = table.pivot(
         index=["seed", "epoch"], columns="optimizer", values="train_loss"
     )
