@@ -169,24 +169,11 @@ def tests_without_eval(evidence: Evidence) -> pd.DataFrame:
 def adam_rates(evidence: Evidence) -> pd.DataFrame:
     """R1's Adam at its learning rate of 0.01 and at a tenth of it, per run and epoch.
 
-    From the runs on all training images if there are any, else from smaller ones. The
-    columns are those of `epoch_table`, and images: how many an epoch has.
+    The columns are those of `epoch_table`, and images: how many an epoch has.
     """
-    rates = [0.01, 0.001]
-    if evidence.records.get("adam_tenth"):
-        records = evidence.runs("adam_tenth", optimizer="adam")
-    else:
-        records = evidence.runs("own_lr", optimizer="adam")
-        records = records + evidence.runs("adam_betas", optimizer="adam")
-    unique = {
-        (record.run.lr, record.run.seed): record
-        for record in records
-        if record.run.lr in rates and "betas" not in record.run.optimizer_options
-    }
-    if {lr for lr, _ in unique} != set(rates):
-        raise NotRun("not run: Adam at learning rates of 0.01 and of 0.001")
-    images = max(record.data["train_size"] for record in unique.values())
-    return epoch_table(list(unique.values())).assign(images=images)
+    records = evidence.runs("adam_betas", lr=[0.01, 0.001], optimizer_options={})
+    images = max(record.data["train_size"] for record in records)
+    return epoch_table(records).assign(images=images)
 
 
 def shared_pairs(evidence: Evidence) -> pd.DataFrame:
@@ -262,8 +249,7 @@ def wrong_images(evidence: Evidence) -> pd.DataFrame:
 
 def lenet_at_its_best(evidence: Evidence) -> list[Record]:
     """Our runs of LeNet at the settings of R4's best one, on all images."""
-    name = "r4_best" if evidence.records.get("r4_best") else "r4_lenet"
-    records = evidence.full(name, model="lenet")
+    records = evidence.full("r4_best", model="lenet")
     if len(records) < 2:
         raise NotRun("not run: LeNet at R4's best setting, twice")
     return records

@@ -464,18 +464,6 @@ def r1_28(evidence: Evidence) -> Finding:
     )
 
 
-def adam_at_two_rates(evidence: Evidence) -> list[Record]:
-    """Adam at R1's learning rate and at a tenth of it: on all images, or on fewer."""
-    tenth = R1_ADAM_LR / 10
-    try:
-        at_tenth = evidence.full("adam_betas", lr=tenth, optimizer_options={})
-        return at_tenth + evidence.full("shared_lr", optimizer="adam")
-    except NotRun:
-        at_tenth = evidence.runs("own_lr", optimizer="adam", lr=tenth)
-        at_lr = evidence.runs("adam_betas", lr=R1_ADAM_LR, optimizer_options={})
-        return at_tenth + at_lr
-
-
 @check("R1-29")
 def r1_29(evidence: Evidence) -> Finding:
     """Adam is behind perhaps because its lr of 0.01 is too low late in training.
@@ -483,9 +471,9 @@ def r1_29(evidence: Evidence) -> Finding:
     Compared are the last training losses at this rate and at a tenth of it: if 0.01 is
     too low, 0.001 must be worse.
     """
-    records = adam_at_two_rates(evidence)
-    reason = f"R1 only suspects it (R1-E10); {describe(records)}"
     rates = [R1_ADAM_LR, R1_ADAM_LR / 10]
+    records = evidence.runs("adam_betas", lr=rates, optimizer_options={})
+    reason = f"R1 only suspects it (R1-E10); {describe(records)}"
     return ranking_by_loss(run_table(records), "lr", rates, reason=reason)
 
 

@@ -79,10 +79,10 @@ def test_the_rates_of_adam_have_the_same_seeds(evidence):
     assert not adam.duplicated(["lr", "seed", "epoch"]).any()
 
 
-def test_adam_on_all_images_goes_first(evidence):
+def test_one_rate_of_adam_is_not_enough(evidence):
     large = [r for r in evidence.records["shared_lr"] if r.run.optimizer == "adam"]
     with pytest.raises(NotRun, match="0.001"):
-        cases.adam_rates(Evidence(evidence.mnist, {"adam_tenth": large}))
+        cases.adam_rates(Evidence(evidence.mnist, {"adam_betas": large}))
 
 
 def test_the_intervals_of_a_ranking_agree_with_its_outcomes(evidence):
@@ -115,7 +115,7 @@ def test_images_that_networks_get_wrong(evidence):
 
 
 def test_one_lenet_is_not_enough(evidence):
-    [one] = evidence.records["r4_lenet"][:1]
+    [one] = evidence.records["r4_best"][:1]
     with pytest.raises(NotRun):
         cases.wrong_images(Evidence(evidence.mnist, {"r4_best": [one]}))
 

@@ -44,10 +44,7 @@ def stored(mnist):
     """The stored records, and all of MNIST."""
     if mnist.source != "mnist":
         pytest.skip("the stored records are about all of MNIST")
-    records = dict(read_experiments("full"))
-    if "r4_best" not in records:  # its former name, of LeNet alone
-        records["r4_best"] = records["r4_lenet"]
-    return Evidence(mnist, records)
+    return Evidence(mnist, read_experiments("full"))
 
 
 # Plants: other networks and other printed numbers
