@@ -142,7 +142,8 @@ class Chapter:
 
     def summary(self) -> Markdown:
         """Return the findings so far as a list; they go to <chapter>_findings.csv."""
-        self._write_csv(pd.DataFrame({"finding": self.findings}), "findings")
+        frame = pd.DataFrame({"finding": self.findings, "data": self.line()})
+        self._write_csv(frame, "findings")
         return Markdown("\n".join(f"- {finding}" for finding in self.findings))
 
     def reports_said(self) -> Table:
