@@ -1,6 +1,6 @@
 """Figures: a function takes an axes, draws a frame on it and returns the axes."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -285,19 +285,56 @@ def heatmap(
     return ax
 
 
-def confusion_heatmap(ax: plt.Axes, matrix: npt.ArrayLike) -> plt.Axes:
+def confusion_heatmap(
+    ax: plt.Axes, matrix: npt.ArrayLike, most: int | None = None
+) -> plt.Axes:
     """Draw counts [10, 10], a row per true digit; colour shows the errors only.
 
     The diagonal is grey: on one scale for all cells, the 980 or so right answers of
-    each digit would make every error look like none. ValueError for shares, which do
-    not fit into the cells, and for another shape.
+    each digit would make every error look like none. The colours end at the count
+    `most`, at the largest error by default. ValueError for shares, which do not fit
+    into the cells, and for another shape.
     """
     matrix = as_counts(matrix)
-    is_right = np.eye(len(matrix), dtype=bool)
-    errors = np.ma.masked_array(matrix, is_right)
-    most = max(1, errors.max())
-    image = ax.imshow(errors, cmap="Oranges", vmin=0, vmax=most)
+    if most is None:
+        most = _most_errors(matrix)
+    image = ax.imshow(_errors_only(matrix), cmap="Oranges", vmin=0, vmax=most)
     ax.figure.colorbar(image, ax=ax, label="errors", shrink=0.8)
+    return _write_counts(ax, matrix, most)
+
+
+def confusion_heatmaps(
+    axes: npt.ArrayLike, matrices: Mapping[str, npt.ArrayLike]
+) -> np.ndarray:
+    """Draw several matrices as `confusion_heatmap` does, with the colours of all alike.
+
+    There is one colour bar, so equal colours are equal counts. Each axes [A] has the
+    name of its matrix and the number of its errors as title. Returns the axes.
+    """
+    axes = np.asarray(axes)
+    counts = {name: as_counts(matrix) for name, matrix in matrices.items()}
+    most = max(_most_errors(matrix) for matrix in counts.values())
+    for ax, (name, matrix) in zip(axes.flat, counts.items(), strict=True):
+        image = ax.imshow(_errors_only(matrix), cmap="Oranges", vmin=0, vmax=most)
+        _write_counts(ax, matrix, most)
+        total = matrix.sum()
+        ax.set_title(f"{name}: {total - matrix.trace():,} errors in {total:,} answers")
+        ax.label_outer()
+    figure = axes.flat[0].figure
+    figure.colorbar(image, ax=axes.tolist(), label="errors", shrink=0.5, aspect=30)
+    return axes
+
+
+def _errors_only(matrix: np.ndarray) -> np.ma.MaskedArray:
+    return np.ma.masked_array(matrix, np.eye(len(matrix), dtype=bool))
+
+
+def _most_errors(matrix: np.ndarray) -> int:
+    return max(1, int(_errors_only(matrix).max()))
+
+
+def _write_counts(ax: plt.Axes, matrix: np.ndarray, most: int) -> plt.Axes:
+    """Write the counts into the cells of a matrix whose colours end at `most`."""
     for (true, predicted), count in np.ndenumerate(matrix):
         if true == predicted:
             color, size = GREY, 7
@@ -313,6 +350,66 @@ def confusion_heatmap(ax: plt.Axes, matrix: npt.ArrayLike) -> plt.Axes:
     ax.set(xticks=range(len(matrix)), yticks=range(len(matrix)))
     ax.tick_params(length=0)
     ax.set(xlabel="predicted digit", ylabel="true digit")
+    return ax
+
+
+def by_digit(
+    ax: plt.Axes, frame: pd.DataFrame, value: str, by: str, *, ylabel: str
+) -> plt.Axes:
+    """Draw `value` for each digit: a large mark at the mean, a small dot for each run.
+
+    The frame has a column `digit` and a row per run and digit. The groups of `by`, such
+    as optimizers, stand side by side at each digit, in the order of the frame, with the
+    colours and markers of STYLES. ValueError for a frame without the columns or a
+    finite value, and for more than 8 groups that STYLES lacks.
+    """
+    _check_drawable(frame, "digit", by, value=value)
+    digits = list(frame["digit"].unique())
+    groups = list(frame[by].unique())
+    for number, (group, (color, _, marker)) in enumerate(_styles(groups, by).items()):
+        rows = frame[frame[by] == group]
+        aside = 0.8 * ((number + 0.5) / len(groups) - 0.5)
+        means = rows.groupby("digit", sort=False)[value].mean().reindex(digits)
+        runs = rows["digit"].map(digits.index) + aside
+        ax.plot(runs, rows[value], ".", color=color, alpha=0.5, markersize=4)
+        places = np.arange(len(digits)) + aside
+        ax.plot(places, means, marker, color=color, markersize=7, label=_as_text(group))
+    for between in range(1, len(digits)):
+        ax.axvline(between - 0.5, color="#DDDDDD", linewidth=0.8, zorder=0)
+    ax.set_xticks(range(len(digits)), [_as_text(digit) for digit in digits])
+    ax.tick_params(axis="x", length=0)
+    ax.grid(False, axis="x")
+    ax.set(xlabel="digit", ylabel=ylabel, xlim=(-0.5, len(digits) - 0.5))
+    ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=len(groups))
+    return ax
+
+
+def digit_map(
+    ax: plt.Axes,
+    points: npt.ArrayLike,
+    digits: npt.ArrayLike,
+    marked: npt.ArrayLike | None = None,
+) -> plt.Axes:
+    """Draw points [N, 2], coloured by their digits [N], each digit named at its median.
+
+    `marked`, bool [N], puts a black cross on some of the points. Without axes, because
+    the coordinates of such a map have no meaning. ValueError if the shapes differ.
+    """
+    points, digits = np.asarray(points), np.asarray(digits)
+    if points.shape != (len(digits), 2):
+        raise ValueError(f"points [N, 2] and digits [N] are needed: {points.shape}")
+    colors = plt.get_cmap("tab10")
+    x, y = points[:, 0], points[:, 1]
+    ax.scatter(x, y, c=colors(digits), s=7, alpha=0.7, linewidths=0)
+    if marked is not None:
+        crossed = np.asarray(marked, dtype=bool)
+        ax.scatter(x[crossed], y[crossed], c="black", marker="x", s=26, linewidths=1.2)
+    for digit in np.unique(digits):
+        middle = np.median(points[digits == digit], axis=0)
+        box = {"boxstyle": "circle,pad=0.15", "facecolor": "white", "alpha": 0.8}
+        box["edgecolor"] = colors(digit)
+        ax.text(*middle, str(digit), ha="center", va="center", weight="bold", bbox=box)
+    ax.set_axis_off()
     return ax
 
 
@@ -347,48 +444,30 @@ def image_grid(
     return axes
 
 
-def reliability(ax: plt.Axes, table: pd.DataFrame) -> plt.Axes:
+def reliability(
+    ax: plt.Axes, table: pd.DataFrame, color: str = BLUE, runs: str | None = None
+) -> plt.Axes:
     """Draw accuracy against confidence: a dot per bin of calibration() that has images.
 
-    The bars are 95 % Wilson intervals of the accuracy; the numbers count the images.
+    Of one network, the bars are 95 % Wilson intervals of the accuracy. `runs`, a column
+    such as "seed", draws each run as a thin line, and the dots are means over the runs.
     ValueError if the table lacks a column, or has no images.
     """
     check_columns(table, "n")
     table = table[table["n"] > 0]
     _check_drawable(table, "confidence", value="accuracy")
     ax.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle="--")
-    ax.text(
-        0.04,
-        0.06,
-        "calibrated",
-        color=GREY,
-        rotation=45,
-        rotation_mode="anchor",
-        transform_rotates_text=True,
-        fontsize=9,
-    )
-    for row in table.itertuples():
-        right = round(row.accuracy * row.n)
-        low, high = proportion_interval(right, row.n)
-        ax.vlines(row.confidence, low, high, color=BLUE, linewidth=2)
-        ax.annotate(
-            f"{row.n:,}",
-            xy=(row.confidence, low),
-            xytext=(4, -4),
-            textcoords="offset points",
-            ha="left",
-            va="top",
-            fontsize=8,
-            color=GREY,
-        )
-    ax.plot(table["confidence"], table["accuracy"], "o", color="black")
-    ax.set(
-        xlabel="confidence (mean in the bin)",
-        ylabel="accuracy in the bin",
-        xlim=(0, 1.1),
-        ylim=(-0.08, 1.03),
-        aspect="equal",
-    )
+    if runs is not None:
+        _draw_each_run(ax, table, "confidence", "accuracy", runs, color)
+        table = table.groupby("bin")[["confidence", "accuracy"]].mean()
+    else:
+        for row in table.itertuples():
+            low, high = proportion_interval(round(row.accuracy * row.n), row.n)
+            ax.vlines(row.confidence, low, high, color=color, linewidth=2)
+    ax.plot(table["confidence"], table["accuracy"], "o", color=color)
+    lowest = min(table["confidence"].min(), table["accuracy"].min())
+    start = max(0, lowest - 0.1)
+    ax.set(xlabel="confidence", ylabel="accuracy", xlim=(start, 1), ylim=(start, 1.02))
     return ax
 
 

@@ -290,16 +290,7 @@ def calibration(
     no images or no bins, if a confidence lies outside 0..1, or if `correct` is anything
     but true or false.
     """
-    confidence = np.asarray(confidence, dtype=float)
-    correct = np.asarray(correct, dtype=float)
-    if confidence.shape != correct.shape or confidence.ndim != 1:
-        raise ValueError(f"shapes differ: {confidence.shape} and {correct.shape}")
-    if not ((confidence >= 0) & (confidence <= 1)).all():
-        raise ValueError("confidence must lie in 0..1")
-    if not np.isin(correct, (0, 1)).all():
-        raise ValueError("correct must be true or false: predictions == labels")
-    if len(confidence) == 0 or bins < 1:
-        raise ValueError(f"{len(confidence)} images in {bins} bins: need 1 or more")
+    confidence, correct = _checked(confidence, correct, bins)
     edges = np.linspace(0, 1, bins + 1)
     bin_of_image = np.digitize(confidence, edges[1:-1])  # [N], 0..bins-1
     n = np.bincount(bin_of_image, minlength=bins)
@@ -317,6 +308,56 @@ def calibration(
             "accuracy": right / divisor,
         }
     )
+
+
+def _checked(
+    confidence: npt.ArrayLike, correct: npt.ArrayLike, bins: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return both as floats [N]. ValueError for what `calibration` refuses."""
+    confidence = np.asarray(confidence, dtype=float)
+    correct = np.asarray(correct, dtype=float)
+    if confidence.shape != correct.shape or confidence.ndim != 1:
+        raise ValueError(f"shapes differ: {confidence.shape} and {correct.shape}")
+    if not ((confidence >= 0) & (confidence <= 1)).all():
+        raise ValueError("confidence must lie in 0..1")
+    if not np.isin(correct, (0, 1)).all():
+        raise ValueError("correct must be true or false: predictions == labels")
+    if len(confidence) == 0 or bins < 1:
+        raise ValueError(f"{len(confidence)} images in {bins} bins: need 1 or more")
+    return confidence, correct
+
+
+def calibration_of_least_sure(
+    confidence: npt.ArrayLike, correct: npt.ArrayLike, size: int, bins: int = 10
+) -> pd.DataFrame:
+    """Return a row per bin of equal size: bin, low, high, n, confidence, accuracy.
+
+    The images are sorted by confidence. The `size` least sure ones are the first bin,
+    the next `size` the second, and so on; images that do not fit into `bins` such bins
+    are left out. On MNIST most images have a confidence near 1, so that bins of equal
+    width would hold nearly all of them in the last bin. low and high are the limits of
+    the confidence in the bin. ValueError as for `calibration`, and unless size >= 1.
+    """
+    confidence, correct = _checked(confidence, correct, bins)
+    if size < 1:
+        raise ValueError(f"a bin needs 1 image or more, not {size}")
+    order = confidence.argsort(kind="stable")
+    rows = []
+    for number in range(bins):
+        images = order[number * size : (number + 1) * size]
+        if len(images) > 0:
+            sure = confidence[images]
+            rows.append(
+                {
+                    "bin": number,
+                    "low": sure.min(),
+                    "high": sure.max(),
+                    "n": len(images),
+                    "confidence": sure.mean(),
+                    "accuracy": correct[images].mean(),
+                }
+            )
+    return pd.DataFrame(rows)
 
 
 def expected_calibration_error(

@@ -217,6 +217,49 @@ def test_confusion_heatmap_has_the_true_digits_in_rows(ax):
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("predicted digit", "true digit")
 
 
+def test_confusion_heatmaps_share_one_scale():
+    large, small = np.diag(np.full(10, 980)), np.diag(np.full(10, 980))
+    large[4, 9], small[4, 9] = 7, 3
+    fig, axes = plt.subplots(1, 2)
+    plots.confusion_heatmaps(axes, {"large": large, "small": small})
+    assert [ax.images[0].get_clim() for ax in axes] == [(0, 7), (0, 7)]
+    assert axes[1].get_title() == "small: 3 errors in 9,803 answers"
+    assert len(fig.axes) == 3  # two matrices, one colour bar
+    plt.close(fig)
+
+
+def test_by_digit_draws_means_and_runs_side_by_side(ax):
+    frame = pd.DataFrame(
+        [
+            dict(digit=digit, optimizer=name, recall=0.1 * digit + 0.02 * seed)
+            for name in ("sgd", "adam")
+            for seed in (0, 1)
+            for digit in (3, 5)
+        ]
+    )
+    plots.by_digit(ax, frame, "recall", "optimizer", ylabel="recall")
+    runs, means, *_ = ax.get_lines()
+    assert means.get_ydata() == pytest.approx([0.31, 0.51])
+    assert means.get_marker() == plots.STYLES["sgd"][2]
+    assert runs.get_ydata() == pytest.approx([0.3, 0.5, 0.32, 0.52])
+    assert runs.get_xdata() == pytest.approx([-0.2, 0.8, -0.2, 0.8])
+    texts = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert texts == ["sgd", "adam"]
+
+
+def test_a_digit_map_names_each_digit_at_its_median(ax):
+    points = np.array([[0, 0], [2, 2], [1, 1], [5, 5]])
+    marked = [False, False, False, True]
+    plots.digit_map(ax, points, [3, 3, 3, 8], marked)
+    assert {text.get_text(): text.get_position() for text in ax.texts} == {
+        "3": (1, 1),
+        "8": (5, 5),
+    }
+    assert ax.collections[1].get_offsets().tolist() == [[5, 5]]
+    with pytest.raises(ValueError, match="points .N, 2. and digits"):
+        plots.digit_map(ax, points, [3])
+
+
 @pytest.fixture
 def three():
     fig, axes = plt.subplots(1, 3)
@@ -261,6 +304,16 @@ def test_reliability_skips_empty_bins(ax):
     plots.reliability(ax, table)
     assert ax.get_lines()[-1].get_xdata() == pytest.approx([0.55, 0.95])
     assert ax.get_lines()[-1].get_ydata() == pytest.approx([1.0, 0.5])
+
+
+def test_reliability_of_several_runs_has_their_mean(ax):
+    tables = [
+        calibration([0.9, 0.9], [True, right]).assign(seed=seed)
+        for seed, right in enumerate((True, False))
+    ]
+    plots.reliability(ax, pd.concat(tables), runs="seed")
+    assert len(ax.get_lines()) == 4  # the diagonal, two runs, the mean
+    assert ax.get_lines()[-1].get_ydata() == pytest.approx([0.75])
 
 
 POINTS = pd.DataFrame({"x": [1, 10, 11], "y": [1.0, 2.0, 2.0], "name": list("abc")})

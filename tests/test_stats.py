@@ -285,6 +285,14 @@ def test_an_empty_bin_has_no_accuracy():
     assert np.isnan(empty[["confidence", "accuracy"]].astype(float)).all()
 
 
+def test_bins_of_equal_size_start_with_the_least_sure():
+    table = stats.calibration_of_least_sure(CONFIDENCE, CORRECT, size=2, bins=2)
+    assert list(table["n"]) == [2, 2]
+    assert list(table["confidence"]) == pytest.approx([0.175, 0.95])
+    assert list(table["accuracy"]) == [0.5, 0.5]
+    assert list(table["high"]) == pytest.approx([0.3, 0.95])
+
+
 def test_expected_calibration_error_by_hand():
     ece = (0.05 + 0.7 + 3 * (2.9 / 3 - 2 / 3)) / 5
     error = stats.expected_calibration_error(CONFIDENCE, CORRECT)
@@ -325,6 +333,10 @@ UNFIT = {
     "labels": (lambda: stats.calibration([0.9], [7]), "predictions == labels"),
     "no confidence": (lambda: stats.expected_calibration_error([], []), "0 images"),
     "no bins": (lambda: stats.calibration([0.9], [True], 0), "in 0 bins"),
+    "an empty bin": (
+        lambda: stats.calibration_of_least_sure([0.9], [True], 0),
+        "a bin needs 1 image or more, not 0",
+    ),
     "other columns": (
         lambda: stats.summarize(seeds(a=[0.5]), "optimiser", "accuracy"),
         "no column 'optimiser' in the frame; it has optimizer, seed, accuracy",
