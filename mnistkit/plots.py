@@ -299,7 +299,8 @@ def confusion_heatmap(
     if most is None:
         most = _most_errors(matrix)
     image = ax.imshow(_errors_only(matrix), cmap="Oranges", vmin=0, vmax=most)
-    ax.figure.colorbar(image, ax=ax, label="errors", shrink=0.8)
+    ticks = MaxNLocator(integer=True)
+    ax.figure.colorbar(image, ax=ax, label="errors", shrink=0.8, ticks=ticks)
     return _write_counts(ax, matrix, most)
 
 
@@ -321,7 +322,7 @@ def confusion_heatmaps(
         ax.set_title(f"{name}: {total - matrix.trace():,} errors in {total:,} answers")
         ax.label_outer()
     figure = axes.flat[0].figure
-    figure.colorbar(image, ax=axes.tolist(), label="errors", shrink=0.5, aspect=30)
+    figure.colorbar(image, ax=list(axes.flat), label="errors", shrink=0.5, aspect=30)
     return axes
 
 
@@ -371,9 +372,17 @@ def by_digit(
         aside = 0.8 * ((number + 0.5) / len(groups) - 0.5)
         means = rows.groupby("digit", sort=False)[value].mean().reindex(digits)
         runs = rows["digit"].map(digits.index) + aside
-        ax.plot(runs, rows[value], ".", color=color, alpha=0.5, markersize=4)
+        ax.plot(
+            runs,
+            rows[value],
+            ".",
+            color=color,
+            alpha=0.6,
+            markersize=7,
+            markeredgewidth=0,
+        )
         places = np.arange(len(digits)) + aside
-        ax.plot(places, means, marker, color=color, markersize=7, label=_as_text(group))
+        ax.plot(places, means, marker, color=color, markersize=8, label=_as_text(group))
     for between in range(1, len(digits)):
         ax.axvline(between - 0.5, color="#DDDDDD", linewidth=0.8, zorder=0)
     ax.set_xticks(range(len(digits)), [_as_text(digit) for digit in digits])
@@ -405,10 +414,12 @@ def digit_map(
         crossed = np.asarray(marked, dtype=bool)
         ax.scatter(x[crossed], y[crossed], c="black", marker="x", s=26, linewidths=1.2)
     for digit in np.unique(digits):
-        middle = np.median(points[digits == digit], axis=0)
+        across, up = np.median(points[digits == digit], axis=0)
         box = {"boxstyle": "circle,pad=0.15", "facecolor": "white", "alpha": 0.8}
         box["edgecolor"] = colors(digit)
-        ax.text(*middle, str(digit), ha="center", va="center", weight="bold", bbox=box)
+        ax.text(
+            across, up, str(digit), ha="center", va="center", weight="bold", bbox=box
+        )
     ax.set_axis_off()
     return ax
 
@@ -468,6 +479,7 @@ def reliability(
     lowest = min(table["confidence"].min(), table["accuracy"].min())
     start = max(0, lowest - 0.1)
     ax.set(xlabel="confidence", ylabel="accuracy", xlim=(start, 1), ylim=(start, 1.02))
+    ax.label_outer()
     return ax
 
 

@@ -220,10 +220,10 @@ def test_confusion_heatmap_has_the_true_digits_in_rows(ax):
 def test_confusion_heatmaps_share_one_scale():
     large, small = np.diag(np.full(10, 980)), np.diag(np.full(10, 980))
     large[4, 9], small[4, 9] = 7, 3
-    fig, axes = plt.subplots(1, 2)
+    fig, axes = plt.subplots(2, 1, squeeze=False)
     plots.confusion_heatmaps(axes, {"large": large, "small": small})
-    assert [ax.images[0].get_clim() for ax in axes] == [(0, 7), (0, 7)]
-    assert axes[1].get_title() == "small: 3 errors in 9,803 answers"
+    assert [ax.images[0].get_clim() for ax in axes.flat] == [(0, 7), (0, 7)]
+    assert axes[1, 0].get_title() == "small: 3 errors in 9,803 answers"
     assert len(fig.axes) == 3  # two matrices, one colour bar
     plt.close(fig)
 
