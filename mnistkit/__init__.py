@@ -15,7 +15,7 @@ The lesson plan, in the order in which the files build on each other:
     wording      How does a sentence state a number?
 
 Below them lie storage/ (files and places), workers/ (processes and progress), report/
-(chapters and their page), claims/ (the verdicts of chapter 07) and bench/ (speed).
+(chapters and their page), claims/ (what chapter 07 judges) and bench/ (speed).
 
 Notebooks import from here: `from mnistkit import Run, sweep, load_mnist, plots`. A name
 is looked up in its module at its first use, so that `import mnistkit` loads nothing.
