@@ -7,6 +7,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from matplotlib.colors import LogNorm
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, MaxNLocator
 from matplotlib.transforms import ScaledTranslation
@@ -256,28 +257,43 @@ def dots(
 
 
 def heatmap(
-    ax: plt.Axes, table: pd.DataFrame, *, fmt: str = ".3f", label: str = ""
+    ax: plt.Axes,
+    table: pd.DataFrame,
+    *,
+    fmt: str = ".3f",
+    label: str = "",
+    log: bool = False,
 ) -> plt.Axes:
     """Draw the numbers of a frame as colours and as text.
 
     Missing numbers stay grey and empty. Row and column names are those of the frame;
-    `label` names the colour bar. ValueError if no number is finite.
+    `label` names the colour bar. `log` makes the scale of the colours logarithmic, so
+    that one large number does not give all others the same colour. ValueError if no
+    number is finite, or, with `log`, if one is not above 0.
     """
     import seaborn as sns
 
     if not np.isfinite(table.astype(float)).any(axis=None):
         raise ValueError(f"there is no finite number in a table {list(table.shape)}")
+    if log and (table <= 0).any(axis=None):
+        raise ValueError("a logarithmic scale of colours needs numbers above 0")
+    bar: dict[str, Any] = {"label": label}
+    if log:
+        bar |= {"ticks": LogLocator(subs=(1, 2, 5)), "format": "{x:g}"}
     sns.heatmap(
         table,
         ax=ax,
         annot=True,
         fmt=fmt,
         cmap="viridis",
+        norm=LogNorm() if log else None,
         linewidths=1,
         xticklabels=[_as_text(value) for value in table.columns],
         yticklabels=[_as_text(value) for value in table.index],
-        cbar_kws={"label": label},
+        cbar_kws=bar,
     )
+    if log:
+        ax.collections[0].colorbar.ax.minorticks_off()  # type: ignore[union-attr]
     ax.set_facecolor("#DDDDDD")
     ax.grid(False)
     ax.tick_params(length=0)

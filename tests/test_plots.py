@@ -197,6 +197,17 @@ def test_heatmap_shows_numbers_and_leaves_gaps(ax):
     assert [text.get_text() for text in ax.texts] == ["0.500", "0.250", "0.125"]
 
 
+def test_a_logarithmic_heatmap_gives_equal_ratios_equal_steps_of_colour(ax):
+    plots.heatmap(ax, pd.DataFrame([[1.0, 10.0, 100.0, np.nan]]), log=True)
+    scaled = ax.collections[0].norm(np.array([1, 10, 100])).tolist()
+    assert scaled == pytest.approx([0, 0.5, 1])
+
+
+def test_a_logarithmic_heatmap_refuses_a_zero(ax):
+    with pytest.raises(ValueError, match="needs numbers above 0"):
+        plots.heatmap(ax, pd.DataFrame([[1.0, 0.0]]), log=True)
+
+
 def test_confusion_heatmap_colours_errors_only(ax):
     matrix = np.diag(np.full(10, 980))
     matrix[4, 9] = 7
