@@ -146,19 +146,27 @@ class Chapter:
         self._write_csv(frame, "findings")
         return Markdown("\n".join(f"- {finding}" for finding in self.findings))
 
-    def reports_said(self) -> Table:
+    def reports_said(self, most: int = 12) -> Table:
         """Return what the reports say about this chapter's matter, and what was found.
 
-        A row per claim whose chapter this is: the report, the claim in words, its
-        value, ours and the outcome, as chapter 07 stored them at the full scale.
+        A row per claim, at most `most`: the report, the claim in words, its value, ours
+        and the outcome, as chapter 07 stored them at the full scale. Claims that our
+        trainings judge come first, the decided ones before the others.
         FileNotFoundError before chapter 07 was executed.
         """
         path = places.ROOT / "reports" / "07_five_reports_revisited_all.csv"
         stored = pd.read_csv(path, dtype=str, keep_default_na=False)
         rows = stored[stored["chapter"] == self.name[:2]]
+        was_trained = rows["evidence"].str.startswith("trained")
+        is_decided = rows["outcome"].isin(["agrees", "agrees only if", "differs"])
+        importance = 2 * was_trained.astype(int) + is_decided
+        rows = rows.loc[importance.sort_values(ascending=False, kind="stable").index]
         columns = ["report", "claim", "reported", "regenerated", "outcome"]
-        table = Table(rows[columns].rename(columns={"regenerated": "found"}))
-        return table.format(escape="html").hide(axis="index")
+        shown = rows[columns].rename(columns={"regenerated": "found"}).head(most)
+        table = Table(shown, uuid=f"{self.name}_reports_said", cell_ids=False)
+        table.format(escape="html").hide(axis="index")
+        rest = len(rows) - len(shown)
+        return table.set_caption(f"Chapter 07 has {rest} more." if rest > 0 else "")
 
     def line(self, note: str = "") -> str:
         """Return the line that every figure and table bears: data, scale and `note`."""

@@ -63,21 +63,40 @@ def test_the_summary_repeats_the_findings(chapter, tmp_path):
     assert saved["finding"].tolist() == ["Adam is ahead.", "The lead is small."]
 
 
-def test_what_the_reports_said_about_a_chapter(chapter, tmp_path, monkeypatch):
+@pytest.fixture
+def claims(tmp_path, monkeypatch):
+    """What chapter 07 stored: three claims of chapter 01, and one of chapter 02."""
     monkeypatch.setattr(places, "ROOT", tmp_path)
-    columns = "id,report,claim,reported,regenerated,outcome,chapter\n"
-    ours, others = "R1-02,R1,Counts,3,3,agrees,01\n", "R1-04,R1,Size,1,2,differs,02\n"
+    rows = [
+        ("R1", "Size", "1", "1", "agrees", "formula or count", "01"),
+        ("R1", "Rank", "2", "3", "too imprecise to say", "trained smaller", "01"),
+        ("R2", "Loss", "4", "5", "differs", "trained smaller", "01"),
+        ("R2", "Else", "6", "7", "differs", "trained smaller", "02"),
+    ]
+    columns = ["report", "claim", "reported", "regenerated", "outcome", "evidence"]
     (tmp_path / "reports").mkdir(exist_ok=True)
-    stored = tmp_path / "reports" / "07_five_reports_revisited_all.csv"
-    stored.write_text(columns + ours + others, encoding="utf-8")
-    [row] = chapter.reports_said().data.to_dict("records")
-    assert row == {
-        "report": "R1",
-        "claim": "Counts",
-        "reported": "3",
-        "found": "3",
-        "outcome": "agrees",
+    pd.DataFrame(rows, columns=[*columns, "chapter"]).to_csv(
+        tmp_path / "reports" / "07_five_reports_revisited_all.csv", index=False
+    )
+
+
+def test_what_the_reports_said_about_a_chapter(chapter, claims):
+    """What trainings decided comes first, claims of other chapters do not come."""
+    table = chapter.reports_said()
+    assert table.data["claim"].tolist() == ["Loss", "Rank", "Size"]
+    assert table.data.iloc[0].to_dict() == {
+        "report": "R2",
+        "claim": "Loss",
+        "reported": "4",
+        "found": "5",
+        "outcome": "differs",
     }
+
+
+def test_more_claims_than_a_table_shows_are_counted(chapter, claims):
+    table = chapter.reports_said(most=1)
+    assert table.data["claim"].tolist() == ["Loss"]
+    assert "Chapter 07 has 2 more." in table.to_html()
 
 
 def test_a_second_footer_replaces_the_first(fig):
