@@ -148,7 +148,7 @@ def curves(
     room_for_bars = 0.02 * len(with_interval) if ends else 0
     ax.margins(x=0.02 + room_for_bars, y=0.1)
     if labels == "ends":
-        _name_ends(ax)
+        name_ends(ax)
     elif labels:
         _add_legend_beside(ax)
     return ax
@@ -188,7 +188,7 @@ def _named_lines(ax: plt.Axes) -> list[Line2D]:
     return sorted(lines, key=height_of_end, reverse=True)
 
 
-def _name_ends(ax: plt.Axes) -> None:
+def name_ends(ax: plt.Axes) -> None:
     """Write each line's name right of the axes, beside its end or below another."""
     # Settle the layout first: only then do points have a share of the axes' height.
     ax.figure.draw_without_rendering()  # type: ignore[union-attr]
@@ -223,12 +223,23 @@ def _add_legend_beside(ax: plt.Axes) -> None:
 
 
 def dots(
-    ax: plt.Axes, frame: pd.DataFrame, label: str, *, xlabel: str, fmt: str = "#.4g"
+    ax: plt.Axes,
+    frame: pd.DataFrame,
+    label: str,
+    *,
+    xlabel: str,
+    fmt: str = "#.4g",
+    runs: pd.DataFrame | None = None,
+    value: str = "",
+    log: bool = False,
 ) -> plt.Axes:
     """Draw a row per group of summarize(): a dot at the mean and the 95 % interval.
 
     Rows keep the frame's order from the top down. The column `label` names them; mean
-    and n stand at the right. ValueError for a frame without rows or one of the columns.
+    and n stand at the right. `runs` has a row per run with the columns `label` and
+    `value`: each run is a small dot below the mean, and optimizers and networks have
+    the colours of STYLES. `log` makes the x axis logarithmic. ValueError for a frame
+    without rows or one of the columns.
     """
     check_columns(frame, label, "mean", "low", "high", "n")
     if frame.empty:
@@ -237,8 +248,22 @@ def dots(
     means = frame["mean"].to_numpy(float)
     low = frame["low"].to_numpy(float)
     high = frame["high"].to_numpy(float)
-    ax.hlines(heights, low, high, color=BLUE, linewidth=2.2)
-    ax.plot(means, heights, "o", color="black", markersize=6.5)
+    if log:
+        # A log axis cannot show an edge below 0: move it left of all runs.
+        smallest = np.nanmin(means if runs is None else runs[value])
+        low = np.where(low > 0, low, smallest / 2)
+    if runs is None:
+        ax.hlines(heights, low, high, color=BLUE, linewidth=2.2)
+        ax.plot(means, heights, "o", color="black", markersize=6.5)
+    else:
+        check_columns(runs, label, value)
+        for height, name in enumerate(frame[label]):
+            color = STYLES.get(name, (BLUE,))[0]
+            each = runs.loc[runs[label] == name, value]
+            below = np.full(len(each), height + 0.28)
+            ax.plot(each, below, ".", color=color, alpha=0.8, markersize=9)
+            ax.plot(means[height], height, "o", color=color, markersize=6.5)
+            ax.hlines(height, low[height], high[height], color=color, linewidth=2.2)
     for height, (mean, n) in enumerate(zip(means, frame["n"], strict=True)):
         text = f"{mean:{fmt}}" if np.isfinite(mean) else "no finite value"
         ax.text(
@@ -250,7 +275,58 @@ def dots(
             va="center",
             fontsize=9,
         )
-    ax.set_yticks(heights, [_as_text(value) for value in frame[label]])
+    if log:
+        _use_log_x_axis_with_plain_numbers(ax)
+    ax.set_yticks(heights, [_as_text(name) for name in frame[label]])
+    ax.set_ylim(len(frame) - 0.5, -0.5)
+    ax.set_xlabel(xlabel)
+    return ax
+
+
+def _use_log_x_axis_with_plain_numbers(ax: plt.Axes) -> None:
+    ax.set_xscale("log")
+    ax.xaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
+    ax.xaxis.set_major_formatter("{x:g}")
+    ax.xaxis.set_minor_formatter("")
+    ax.margins(x=0.1)
+
+
+def changes(
+    ax: plt.Axes,
+    frame: pd.DataFrame,
+    before: str,
+    after: str,
+    *,
+    xlabel: str,
+    notes: Mapping[str, str] | None = None,
+) -> plt.Axes:
+    """Draw a row per group of the index: a line from `before` to `after`, log axis.
+
+    The value of the column `before` is a hollow dot, that of `after` a filled one;
+    optimizers and networks have the colours of STYLES. `notes` gives a text for the
+    right of each row. ValueError for a frame without rows or one of the columns.
+    """
+    check_columns(frame, before, after)
+    if frame.empty:
+        raise ValueError(f"there is no row of {before!r} to draw")
+    for height, (name, row) in enumerate(frame.iterrows()):
+        color = STYLES.get(str(name), (BLUE,))[0]
+        ax.plot([row[before], row[after]], [height, height], "-", color=color)
+        ax.plot(row[after], height, "o", color=color, markersize=8)
+        # The hollow dot comes last, a ring around the filled one if nothing changed.
+        ring = {"markerfacecolor": "none", "markeredgewidth": 1.5}
+        ax.plot(row[before], height, "o", markeredgecolor=color, markersize=11, **ring)
+        ax.text(
+            1.02,
+            height,
+            (notes or {}).get(str(name), ""),
+            color=color,
+            transform=ax.get_yaxis_transform(),
+            va="center",
+            fontsize=9,
+        )
+    _use_log_x_axis_with_plain_numbers(ax)
+    ax.set_yticks(range(len(frame)), [_as_text(name) for name in frame.index])
     ax.set_ylim(len(frame) - 0.5, -0.5)
     ax.set_xlabel(xlabel)
     return ax

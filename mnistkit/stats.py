@@ -86,6 +86,58 @@ def summarize(
     return pd.DataFrame(rows, columns=[*by, "mean", "low", "high", "n"])
 
 
+def differences_in_pairs(
+    frame: pd.DataFrame, by: str, value: str, pair: str = "seed"
+) -> pd.DataFrame:
+    """Return a row per two groups of `by` and seed: pair, a, b, seed, difference.
+
+    `difference` is the `value` of a minus that of b with the same seed, and `pair` is
+    "a − b" in words. The groups keep their order of appearance. Differences that are
+    not finite, as of runs that diverged, are left out. ValueError if a group holds the
+    same seed twice, and for a column that the frame lacks.
+    """
+    check_columns(frame, by, value, pair)
+    _check_each_once(frame, by, pair)
+    wide = frame.set_index([pair, by])[value].astype(float).unstack(by)
+    parts = []
+    for a, b in combinations(frame[by].unique(), 2):
+        differences = wide[a] - wide[b]
+        differences = differences[np.isfinite(differences)]
+        names = {"pair": f"{a} − {b}", "a": a, "b": b, pair: differences.index}
+        parts.append(pd.DataFrame(names | {"difference": differences.to_numpy()}))
+    if not parts:
+        return pd.DataFrame(columns=["pair", "a", "b", pair, "difference"])
+    return pd.concat(parts, ignore_index=True)
+
+
+def simultaneous_intervals(
+    differences: pd.DataFrame, level: float = 0.95
+) -> pd.DataFrame:
+    """Return a row per pair: pair, a, b, mean, low, high, n, decided.
+
+    `differences` is that of `differences_in_pairs`. All intervals hold together with
+    the probability `level`: by Bonferroni, each of k intervals has the level
+    1 - (1 - level) / k. A pair is `decided` if its interval excludes 0, so that an
+    interval and its verdict never contradict each other. Differences that are all equal
+    have no interval, as in `paired_test`.
+    """
+    tests = max(1, differences["pair"].nunique())
+    one_level = 1 - (1 - level) / tests
+    table = summarize(differences, ["pair", "a", "b"], "difference", one_level)
+    bounds = table[["low", "high"]].to_numpy(float)
+    no_spread = np.isclose(*bounds.T, rtol=1e-9, atol=1e-12)
+    table.loc[no_spread, ["low", "high"]] = np.nan
+    table["decided"] = (table["low"] > 0) | (table["high"] < 0)
+    return table
+
+
+def _check_each_once(frame: pd.DataFrame, by: str, pair: str) -> None:
+    repeated = frame.duplicated([by, pair])
+    if repeated.any():
+        row = frame[repeated].iloc[0]
+        raise ValueError(f"{by} {row[by]} has {pair} {row[pair]} more than once")
+
+
 def _as_digits(values: npt.ArrayLike, what: str) -> np.ndarray:
     digits = np.asarray(values)
     if digits.ndim != 1 or len(digits) == 0:
@@ -251,10 +303,7 @@ def paired_test(
     frame lacks.
     """
     check_columns(frame, by, value, pair)
-    repeated = frame.duplicated([by, pair])
-    if repeated.any():
-        row = frame[repeated].iloc[0]
-        raise ValueError(f"{by} {row[by]} has {pair} {row[pair]} more than once")
+    _check_each_once(frame, by, pair)
     wide = frame.set_index([pair, by])[value].astype(float).unstack(by)
     rows = []
     for a, b in combinations(frame[by].unique(), 2):

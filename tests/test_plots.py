@@ -191,6 +191,35 @@ def test_dots_without_a_mean_say_so(ax):
     assert [text.get_text() for text in ax.texts] == ["no finite value  n = 0"]
 
 
+def test_dots_show_each_run_in_the_colour_of_its_group(ax):
+    frame = history(["sgd", "adam"])
+    table = summarize(frame, "name", "loss")
+    plots.dots(ax, table, "name", xlabel="loss", runs=frame, value="loss")
+    runs_and_means = ax.get_lines()
+    assert [len(line.get_xdata()) for line in runs_and_means] == [9, 1, 9, 1]
+    colors = [line.get_color() for line in runs_and_means]
+    assert colors == [plots.STYLES[name][0] for name in ("sgd", "sgd", "adam", "adam")]
+
+
+def test_dots_on_a_logarithmic_axis_survive_an_interval_below_zero(ax):
+    frame = pd.DataFrame({"name": ["sgd"] * 2, "loss": [1.0, 3.0]})
+    table = summarize(frame, "name", "loss")
+    assert table["low"][0] < 0
+    plots.dots(ax, table, "name", xlabel="loss", runs=frame, value="loss", log=True)
+    ax.figure.draw_without_rendering()
+    left, right = ax.get_xlim()
+    assert 0.2 < left < 0.5 and 10 < right < 30
+
+
+def test_changes_go_from_before_to_after(ax):
+    frame = pd.DataFrame({"old": [4.0, 2.0], "new": [1.5, 2.0]}, index=["adam", "sgd"])
+    plots.changes(ax, frame, "old", "new", xlabel="error (%)", notes={"sgd": "lr 0.1"})
+    line, filled, hollow = ax.get_lines()[:3]
+    assert list(line.get_xdata()) == [4.0, 1.5] and line.get_color() == "#D55E00"
+    assert filled.get_xdata() == [1.5] and hollow.get_xdata() == [4.0]
+    assert [text.get_text() for text in ax.texts] == ["", "lr 0.1"]
+
+
 def test_heatmap_shows_numbers_and_leaves_gaps(ax):
     table = pd.DataFrame([[0.5, np.nan], [0.25, 0.125]], ["a", "b"], [0.01, 0.1])
     plots.heatmap(ax, table, fmt=".3f", label="accuracy")

@@ -354,3 +354,53 @@ def test_what_has_no_answer_is_refused(name):
     call, message = UNFIT[name]
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def three_groups():
+    rows = [
+        (name, seed, shift + seed / 10)
+        for seed in range(4)
+        for name, shift in (("a", 2.0), ("b", 1.0), ("c", 1.0))
+    ]
+    frame = pd.DataFrame(rows, columns=["name", "seed", "score"])
+    rough = [0.0, 0.03, -0.02, 0.01, 0.05, -0.04, 0.02, 0.0, 0.01, -0.01, 0.04, 0.02]
+    return frame.assign(score=frame["score"] + rough)
+
+
+def test_differences_in_pairs_are_taken_within_each_seed():
+    frame = three_groups()
+    table = stats.differences_in_pairs(frame, "name", "score")
+    assert list(table["pair"].unique()) == ["a − b", "a − c", "b − c"]
+    wide = frame.pivot(index="seed", columns="name", values="score")
+    rows = table[table["pair"] == "a − c"]
+    assert list(rows["difference"]) == pytest.approx(list(wide["a"] - wide["c"]))
+
+
+def test_differences_in_pairs_leave_runs_out_that_diverged():
+    frame = three_groups()
+    frame.loc[frame["name"] == "b", "score"] = np.nan
+    table = stats.differences_in_pairs(frame, "name", "score")
+    assert list(table["pair"].unique()) == ["a − c"]
+
+
+def test_simultaneous_intervals_are_bonferroni_and_decide():
+    differences = stats.differences_in_pairs(three_groups(), "name", "score")
+    table = stats.simultaneous_intervals(differences).set_index("pair")
+    rows = differences.loc[differences["pair"] == "a − b", "difference"]
+    expected = stats.mean_interval(rows, 1 - 0.05 / 3)
+    assert list(table.loc["a − b", ["mean", "low", "high"]]) == pytest.approx(expected)
+    assert list(table["decided"]) == [True, True, False]
+
+
+def test_equal_differences_have_no_interval_and_decide_nothing():
+    frame = pd.DataFrame({"name": list("abab"), "seed": [0, 0, 1, 1]})
+    frame["score"] = [0.9, 0.8, 0.7, 0.6]
+    differences = stats.differences_in_pairs(frame, "name", "score")
+    [row] = stats.simultaneous_intervals(differences).itertuples()
+    assert row.mean == pytest.approx(0.1) and np.isnan(row.low) and not row.decided
+
+
+def test_no_pair_of_groups_gives_an_empty_table():
+    frame = pd.DataFrame({"name": ["a"], "seed": [0], "score": [1.0]})
+    differences = stats.differences_in_pairs(frame, "name", "score")
+    assert stats.simultaneous_intervals(differences).empty
