@@ -547,6 +547,86 @@ def image_grid(
     return axes
 
 
+def image_rows(
+    ax: plt.Axes,
+    images: npt.ArrayLike,
+    names: Sequence[Any],
+    outline: npt.ArrayLike | None = None,
+    **look: Any,
+) -> plt.Axes:
+    """Draw images [R, C, 28, 28] as a table of R rows, each named at its left.
+
+    Ink is dark; `look` goes to `imshow` and can change that. All images share one scale
+    of colours. `outline`, images [C, 28, 28], draws the rim of each as a thin orange
+    line over every image of its column. ValueError for images of another shape, and
+    unless there is a name for each row and an outline for each column.
+    """
+    images = np.asarray(images)
+    if images.ndim != 4 or images.shape[2:] != (28, 28):
+        raise ValueError(f"images [R, C, 28, 28] are needed, not {list(images.shape)}")
+    rows, columns = images.shape[:2]
+    if len(names) != rows:
+        raise ValueError(f"{len(names)} names for {rows} rows of images")
+    sheet = _as_sheet(images)
+    # imshow would draw an image of bytes, as of floats, on a scale of its own.
+    limits = {"vmin": 0, "vmax": 255} if images.dtype == np.uint8 else {}
+    ax.imshow(sheet, **({"cmap": "gray_r"} | limits | look))
+    if outline is not None:
+        outline = np.asarray(outline, dtype=float)
+        if outline.shape != (columns, 28, 28):
+            raise ValueError(
+                f"outlines [{columns}, 28, 28] are needed, not {list(outline.shape)}"
+            )
+        rims = _as_sheet(np.broadcast_to(outline, images.shape))
+        ax.contour(rims, [rims.max() / 2], colors="#D55E00", linewidths=0.7)
+    ax.grid(False)
+    ax.spines[:].set_visible(False)
+    ax.set_xticks([])
+    ax.set_yticks(30 * np.arange(rows) + 14.5, [_as_text(name) for name in names])
+    ax.tick_params(length=0)
+    return ax
+
+
+def _as_sheet(images: np.ndarray) -> np.ndarray:
+    """Return images [R, C, 28, 28] side by side [30 R, 30 C], each with a rim of 0."""
+    framed = np.pad(images, [(0, 0), (0, 0), (1, 1), (1, 1)])
+    rows, columns = images.shape[:2]
+    return framed.transpose(0, 2, 1, 3).reshape(30 * rows, 30 * columns)
+
+
+def image_map(
+    ax: plt.Axes,
+    points: npt.ArrayLike,
+    images: npt.ArrayLike,
+    digits: npt.ArrayLike,
+    size: tuple[int, int] = (1300, 2000),
+) -> plt.Axes:
+    """Draw each uint8 image [N, 28, 28] at its point [N, 2], coloured by its digit.
+
+    The canvas has `size` pixels, height and width, and the points are stretched to fill
+    it. Where strokes cross, the colours multiply as ink does. Without axes, because the
+    coordinates of such a map have no meaning. ValueError if the shapes differ.
+    """
+    points, images, digits = np.asarray(points), np.asarray(images), np.asarray(digits)
+    if points.shape != (len(digits), 2) or images.shape != (len(digits), 28, 28):
+        raise ValueError(
+            "points [N, 2] and images [N, 28, 28] are needed for digits [N], not "
+            f"{list(points.shape)}, {list(images.shape)} and {list(digits.shape)}"
+        )
+    height, width = size
+    span = np.ptp(points, axis=0)
+    share = (points - points.min(axis=0)) / np.where(span > 0, span, 1)  # 0..1
+    corners = (share * [width - 28, height - 28]).astype(int)
+    absorbed = 1 - np.array(plt.get_cmap("tab10").colors)  # type: ignore[attr-defined]
+    canvas = np.ones((height, width, 3))
+    for (x, y), image, digit in zip(corners, images, digits, strict=True):
+        ink = image[:, :, None] / 255  # [28, 28, 1]
+        canvas[y : y + 28, x : x + 28] *= 1 - ink * absorbed[digit]
+    ax.imshow(canvas)
+    ax.set_axis_off()
+    return ax
+
+
 def reliability(
     ax: plt.Axes, table: pd.DataFrame, color: str = BLUE, runs: str | None = None
 ) -> plt.Axes:

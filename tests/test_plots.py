@@ -339,6 +339,61 @@ def test_more_images_than_axes_are_refused(three):
         plots.image_grid(three, np.zeros((4, 28, 28)))
 
 
+def test_image_rows_lie_side_by_side_with_a_rim(ax):
+    images = np.zeros((2, 3, 28, 28), np.uint8)
+    images[1, 2, 0, 27] = 255
+    plots.image_rows(ax, images, ["first", "second"])
+    sheet = ax.images[0].get_array()
+    assert sheet.shape == (60, 90)
+    assert np.argwhere(sheet).tolist() == [[30 + 1, 60 + 28]]
+    assert ax.images[0].get_clim() == (0, 255)
+    assert [text.get_text() for text in ax.get_yticklabels()] == ["first", "second"]
+
+
+def test_image_rows_outline_each_column_in_each_row(ax):
+    outline = np.zeros((3, 28, 28))
+    outline[:, 10:18, 10:18] = 1
+    plots.image_rows(ax, np.zeros((2, 3, 28, 28)), ["a", "b"], outline)
+    (rims,) = ax.collections
+    assert len(rims.get_paths()[0].to_polygons()) == 2 * 3
+
+
+@pytest.mark.parametrize(
+    ("shape", "names", "outline", "message"),
+    [
+        ((3, 28, 28), ["a"], None, "images .R, C, 28, 28. are needed"),
+        ((2, 3, 28, 28), ["a"], None, "1 names for 2 rows"),
+        ((1, 3, 28, 28), ["a"], np.zeros((2, 28, 28)), "outlines .3, 28, 28."),
+    ],
+)
+def test_image_rows_refuse_other_shapes(ax, shape, names, outline, message):
+    with pytest.raises(ValueError, match=message):
+        plots.image_rows(ax, np.zeros(shape), names, outline)
+
+
+def test_image_map_puts_each_image_at_its_point(ax):
+    images = np.zeros((2, 28, 28), np.uint8)
+    images[:, 0, 0] = 255
+    plots.image_map(ax, [[0, 0], [9, 5]], images, [3, 7], size=(100, 200))
+    canvas = np.asarray(ax.images[0].get_array())
+    assert np.argwhere((canvas < 1).any(axis=2)).tolist() == [[0, 0], [72, 172]]
+    colors = plt.get_cmap("tab10").colors
+    assert canvas[0, 0] == pytest.approx(colors[3])
+    assert canvas[72, 172] == pytest.approx(colors[7])
+
+
+def test_strokes_that_cross_in_an_image_map_multiply(ax):
+    images = np.full((2, 28, 28), 255, np.uint8)
+    plots.image_map(ax, [[1, 1], [1, 1]], images, [0, 0], size=(40, 40))
+    once = np.array(plt.get_cmap("tab10").colors[0])
+    assert np.asarray(ax.images[0].get_array())[0, 0] == pytest.approx(once**2)
+
+
+def test_image_map_refuses_points_without_images(ax):
+    with pytest.raises(ValueError, match="are needed for digits"):
+        plots.image_map(ax, np.zeros((2, 2)), np.zeros((3, 28, 28)), [1, 2])
+
+
 def test_reliability_skips_empty_bins(ax):
     table = calibration([0.95, 0.95, 0.55], [True, False, True])
     plots.reliability(ax, table)
