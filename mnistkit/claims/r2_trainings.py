@@ -11,6 +11,7 @@ from mnistkit.claims.rules import (
     IMPRECISE,
     Evidence,
     Finding,
+    NotRun,
     alike,
     check,
     exact,
@@ -375,8 +376,10 @@ def r2_47(evidence: Evidence) -> Finding:
 def swing(record: Record) -> float:
     """The mean change of the validation loss from epoch to epoch, in the second half.
 
-    The change is taken without its sign.
+    The change is taken without its sign. NotRun for fewer than three epochs.
     """
     losses = [row["val_loss"] for row in record.history]
+    if len(losses) < 3:
+        raise NotRun("run for fewer than three epochs")
     second_half = losses[len(losses) // 2 :]
     return float(np.abs(np.diff(second_half)).mean())

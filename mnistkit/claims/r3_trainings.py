@@ -18,6 +18,7 @@ from mnistkit.claims.rules import (
     AGREES,
     Evidence,
     Finding,
+    NotRun,
     alike,
     check,
     fairest,
@@ -156,8 +157,11 @@ def r3_43(evidence: Evidence) -> Finding:
 def roughness(losses: Sequence[float]) -> float:
     """How much a curve of losses swings: 0 if each epoch lowers it by the same share.
 
-    It is the mean absolute second difference of the logarithms of the losses.
+    It is the mean absolute second difference of the logarithms of the losses. NotRun
+    for fewer than three losses.
     """
+    if len(losses) < 3:
+        raise NotRun("run for fewer than three epochs")
     return float(np.abs(np.diff(np.log(losses), n=2)).mean())
 
 

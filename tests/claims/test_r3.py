@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from mnistkit.claims import r3
+from mnistkit.claims import r3, r3_trainings
 from mnistkit.claims.ledger import judge, read_ledger
-from mnistkit.claims.rules import CHECKS, Evidence
+from mnistkit.claims.rules import CHECKS, Evidence, NotRun
 from mnistkit.models import build_model
 from mnistkit.report.experiments import read_experiments
 from mnistkit.train import LOSSES
@@ -341,3 +341,9 @@ def test_evidence_that_is_not_run_would_decide(
     planted = plant(differ, records, tmp_path, monkeypatch) or records
     expected = "differs" if differ else "agrees"
     assert outcome_alone(claim, mnist, planted) == expected
+
+
+def test_a_curve_of_two_epochs_has_no_swings():
+    assert r3_trainings.roughness([0.4, 0.2, 0.1]) == pytest.approx(0, abs=1e-12)
+    with pytest.raises(NotRun, match="fewer than three epochs"):
+        r3_trainings.roughness([0.4, 0.2])
