@@ -314,8 +314,8 @@ def changes(
         ax.plot([row[before], row[after]], [height, height], "-", color=color)
         ax.plot(row[after], height, "o", color=color, markersize=8)
         # The hollow dot comes last, a ring around the filled one if nothing changed.
-        ring = {"markerfacecolor": "none", "markeredgewidth": 1.5}
-        ax.plot(row[before], height, "o", markeredgecolor=color, markersize=11, **ring)
+        (ring,) = ax.plot(row[before], height, "o", markersize=11)
+        ring.set(markerfacecolor="none", markeredgecolor=color, markeredgewidth=1.5)
         ax.text(
             1.02,
             height,

@@ -124,8 +124,8 @@ def simultaneous_intervals(
     tests = max(1, differences["pair"].nunique())
     one_level = 1 - (1 - level) / tests
     table = summarize(differences, ["pair", "a", "b"], "difference", one_level)
-    bounds = table[["low", "high"]].to_numpy(float)
-    no_spread = np.isclose(*bounds.T, rtol=1e-9, atol=1e-12)
+    low, high = (table[bound].to_numpy(float) for bound in ("low", "high"))
+    no_spread = np.isclose(low, high, rtol=1e-9, atol=1e-12)
     table.loc[no_spread, ["low", "high"]] = np.nan
     table["decided"] = (table["low"] > 0) | (table["high"] < 0)
     return table
