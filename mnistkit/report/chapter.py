@@ -12,7 +12,8 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import pandas as pd
-from IPython.display import Markdown
+from IPython import get_ipython
+from IPython.display import Markdown, display
 from matplotlib import rc_context, rcParams
 from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
@@ -29,6 +30,9 @@ from mnistkit.sweeps import sweep
 # The file formats of a figure, and the metadata to leave out, so that equal figures
 # give equal bytes: the time of day, and the version of matplotlib.
 FORMATS: dict[str, dict[str, Any]] = {"svg": {"Date": None}, "png": {"Software": None}}
+
+# How large a notebook shows a figure, in CSS pixels.
+PIXELS_PER_INCH = 100
 
 
 def use_style() -> None:
@@ -77,19 +81,28 @@ class Chapter:
     def save_figure(
         self, fig: Figure, name: str, note: str = "", alt: str = ""
     ) -> None:
-        """Write <chapter>_<name>.svg and .png with a footer: data, scale and `note`.
+        """Write <chapter>_<name>.svg and .png with a footer of `note` (see `footer`).
 
         `alt` says in words what the figure shows, for those who do not see it; both
-        files hold it as their description. Equal figures give equal bytes. The footer
-        stays on the figure, so that the notebook shows it as well.
+        files hold it as their description. Equal figures give equal bytes. A notebook
+        displays the PNG at once, with `alt`, and the figure is closed.
         """
-        box = add_footer(fig, self.line(note))
+        box = add_footer(fig, self.footer(note))
         for kind, omitted in FORMATS.items():
             metadata = omitted | ({"Description": alt} if alt else {})
             content = io.BytesIO()
             with rc_context({"svg.hashsalt": "mnistkit"}):
                 fig.savefig(content, format=kind, bbox_inches=box, metadata=metadata)
             write_atomically(self.path("figures", name, f".{kind}"), content.getvalue())
+            if kind == "png" and get_ipython() is not None:
+                width = round(PIXELS_PER_INCH * box.width)
+                shown = {"image/png": content.getvalue(), "text/plain": alt or name}
+                display(
+                    shown,
+                    raw=True,
+                    metadata={"image/png": {"width": width, "alt": alt}},
+                )
+                plt.close(fig)
 
     def save_table(
         self,
@@ -100,9 +113,9 @@ class Chapter:
     ) -> Table:
         """Write <chapter>_<name>.csv and return the table for display.
 
-        The caption names data, scale and `note`; in the file it is the last column,
-        `data`. An index that is more than row numbers becomes columns. `formats` maps
-        columns to format strings or functions; the other columns are formatted by
+        The caption is that of `footer`; the last column of the file, `data`, names
+        data, scale and `note`. An index that is more than row numbers becomes columns.
+        `formats` maps columns to format strings or functions; the others go through
         `number_format`. ValueError for a format of a column that does not exist or
         without braces, and for a frame that has a column `data` itself.
         """
@@ -129,7 +142,7 @@ class Chapter:
             if not pd.api.types.is_numeric_dtype(frame[column])
         )
         table.format_index(lambda title: str(title).replace("_", " "), axis=1)
-        return table.set_caption(html.escape(line))
+        return table.set_caption(html.escape(self.footer(note)))
 
     def say(self, finding: str, *, summarize: bool = True) -> Markdown:
         """Return a finding, a sentence, for display; `summary` repeats it.
@@ -169,9 +182,21 @@ class Chapter:
         return table.set_caption(f"Chapter 07 has {rest} more." if rest > 0 else "")
 
     def line(self, note: str = "") -> str:
-        """Return the line that every figure and table bears: data, scale and `note`."""
+        """Return the line that every stored table bears: data, scale and `note`."""
         data = self.data if isinstance(self.data, str) else self.data.describe()
         return " · ".join(filter(None, (data, f"{self.scale} scale", note)))
+
+    def footer(self, note: str = "") -> str:
+        """Return the line below a figure or a table, for a reader.
+
+        It is `note`, after the data if they are not all of MNIST, and after the scale
+        if it is not the full one.
+        """
+        if self.scale != "full":
+            return self.line(note)
+        if isinstance(self.data, str):
+            return " · ".join(filter(None, (self.data, note)))
+        return note if self.data.source == "mnist" else self.line(note)
 
     def path(self, kind: str, name: str, suffix: str) -> Path:
         """Return the file for `name` in the folder of this scale, which is created.

@@ -30,6 +30,15 @@ local function follow(chapter, link)
   return link
 end
 
+local function describe(image)
+  -- A figure's alternative text is part of the metadata of its output.
+  if image.attributes.alt then
+    image.caption = pandoc.Inlines(image.attributes.alt)
+    image.attributes.alt = nil
+  end
+  return image
+end
+
 function Pandoc(doc)
   -- The cells of the first and the last section have no number: "" is their chapter.
   local function chapter(box) return box.identifier:match("^%d%d%-") or "" end
@@ -41,6 +50,7 @@ function Pandoc(doc)
   end
   in_cells("Header", rename)
   in_cells("Link", follow)
+  doc = doc:walk({ Image = describe })
   local blocks = pandoc.Blocks({})
   for _, block in ipairs(doc.blocks) do
     local is_text = block.t == "Div" and block.classes:includes("markdown")

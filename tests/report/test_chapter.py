@@ -3,9 +3,11 @@
 import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
+import torch
 
 from mnistkit.report.chapter import Chapter, add_footer
 from mnistkit.storage import places
+from mnistkit.storage.files import MNIST
 
 LINE = "planted data · quick scale"
 
@@ -218,3 +220,61 @@ def test_a_folder_that_cannot_be_written_is_named_with_a_remedy(chapter, tmp_pat
 def test_data_are_described_with_their_sizes(mnist):
     line = Chapter("01_planted", "full", mnist).line()
     assert line == f"{mnist.describe()} · full scale"
+
+
+@pytest.mark.parametrize(
+    ("scale", "source", "footer"),
+    [
+        ("full", "mnist", "3 seeds"),
+        (
+            "quick",
+            "mnist",
+            "MNIST, 2 training and 1 test images · quick scale · 3 seeds",
+        ),
+        (
+            "full",
+            "mnist_5k",
+            "3-image subset of MNIST (not the full data set), 2 training and 1 test "
+            "images · full scale · 3 seeds",
+        ),
+    ],
+)
+def test_below_a_figure_stands_only_what_does_not_go_without_saying(
+    scale, source, footer
+):
+    images, labels = torch.zeros(2, 28, 28), torch.zeros(2)
+    mnist = MNIST(images, labels, images[:1], labels[:1], source, "", "", {})
+    assert Chapter("01_planted", scale, mnist).footer("3 seeds") == footer
+
+
+def test_a_footer_without_words_leaves_the_figure_as_it_is(fig):
+    add_footer(fig, "")
+    assert [text.get_text() for text in fig.texts] == [""]
+
+
+@pytest.fixture
+def notebook(monkeypatch):
+    """What a notebook displays: pairs of data and metadata."""
+    shown = []
+
+    def display(data, raw, metadata):
+        shown.append((data, metadata))
+
+    monkeypatch.setattr("mnistkit.report.chapter.get_ipython", lambda: "a shell")
+    monkeypatch.setattr("mnistkit.report.chapter.display", display)
+    return shown
+
+
+def test_a_notebook_shows_the_saved_figure_with_its_words(
+    chapter, fig, tmp_path, notebook
+):
+    chapter.save_figure(fig, "line", alt="A line.")
+    [(data, metadata)] = notebook
+    saved = tmp_path / "figures" / "quick" / "01_planted_line.png"
+    assert data == {"image/png": saved.read_bytes(), "text/plain": "A line."}
+    assert metadata["image/png"]["alt"] == "A line."
+
+
+def test_a_notebook_shows_a_figure_once(chapter, fig, notebook):
+    chapter.save_figure(fig, "line")
+    assert not plt.fignum_exists(fig.number)

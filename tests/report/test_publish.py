@@ -33,7 +33,9 @@ SOLUTION = "<details><summary>Solution</summary>\n\n$a$\n\n</details>"
 def display(**data):
     kinds = {"markdown": "text/markdown", "html": "text/html", "png": "image/png"}
     data = {kinds[kind]: content for kind, content in data.items()}
-    return new_output("display_data", data={"text/plain": "<Figure>"} | data)
+    metadata = {"image/png": {"alt": 'One grey "pixel"', "width": 500}}
+    data = {"text/plain": "<Figure>"} | data
+    return new_output("display_data", data=data, metadata=metadata)
 
 
 @pytest.fixture
@@ -73,6 +75,12 @@ def test_the_page_loads_nothing(page):
 
 def test_figures_are_embedded(page):
     assert f"data:image/png;base64,{PIXEL}" in page
+
+
+def test_a_figure_has_its_alternative_text(page):
+    [image] = re.findall(r"<img[^>]*alt=[^>]*>", page)
+    assert 'alt="One grey &quot;pixel&quot;"' in image
+    assert 'width="500"' in image or "width:500px" in image.replace(" ", "")
 
 
 def test_formulas_need_no_script(page):
