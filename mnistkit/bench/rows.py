@@ -7,7 +7,6 @@ what was tried to make the course fast, and what each attempt brought.
 """
 
 import itertools
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -41,6 +40,7 @@ from mnistkit.storage import places
 from mnistkit.storage.files import MNIST
 from mnistkit.sweeps import select_data, train_run
 from mnistkit.train import evaluate, fit
+from mnistkit.wording import mean_of, percent
 from mnistkit.workers.pool import process_pool
 
 Row = dict[str, Any]  # row, other, ours_s, other_s, ratio, low, high, pairs, note
@@ -122,7 +122,7 @@ def overhead(mnist: MNIST, size: int = 6400) -> Iterator[Row]:
     yield {"row": "fit, lenet", "other": "bare loop"} | row | {"note": note}
 
 
-def to_99_percent(mnist: MNIST, seeds: int = 10) -> Iterator[Row]:
+def to_99_percent(mnist: MNIST, seeds: int = 20) -> Iterator[Row]:
     """Training time of `speedrun` against a well-known recipe; accuracy over seeds."""
     images, labels = mnist.train_images, mnist.train_labels
     trained: dict[str, list[nn.Module]] = {"ours": [], "recipe": []}
@@ -153,13 +153,13 @@ def to_99_percent(mnist: MNIST, seeds: int = 10) -> Iterator[Row]:
 
 
 def accuracies(models: list[nn.Module], mnist: MNIST) -> str:
-    """Test accuracy of the models in words: mean, range and number."""
+    """Test accuracy of the models in words: the mean with its interval, the range."""
     scores = [
         evaluate(model, mnist.test_images, mnist.test_labels)["accuracy"]
         for model in models
     ]
-    mean, low, high = statistics.mean(scores), min(scores), max(scores)
-    return f"{mean:.2%} ({low:.2%} to {high:.2%}), n = {len(scores)}"
+    ends = f"{percent(min(scores))} to {percent(max(scores))}"
+    return f"{mean_of(scores, unit='seed')}; all in {ends}"
 
 
 def sweeps(mnist: MNIST, size: int = 1920) -> Iterator[Row]:

@@ -7,12 +7,17 @@
 - Batch norm allows a high learning rate.
 - A one-cycle schedule takes the learning rate down to zero, which replaces weight
   averaging.
+- Label smoothing gains a fifth of a point of accuracy at no cost. A third of the
+  second layer's channels was given back for speed.
 
 The settings were chosen on validation images, never on the test images.
 """
 
+from functools import partial
+
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
 
 from mnistkit.data import Batches, normalize
 from mnistkit.train import fit, one_cycle
@@ -30,7 +35,9 @@ def train_fast(images: Tensor, labels: Tensor, seed: int = 0) -> nn.Sequential:
     batches = Batches(images, labels, 256, seed=seed, drop_last=True)
     trained = [weight for weight in model.parameters() if weight.requires_grad]
     adam = torch.optim.Adam(trained, lr=0.02, betas=(0.7, 0.9), fused=True)
-    list(fit(model, batches, adam, one_cycle(adam, len(batches), 1), epochs=1))
+    schedule = one_cycle(adam, len(batches), 1)
+    smoothed = partial(cross_entropy, label_smoothing=0.1)
+    list(fit(model, batches, adam, schedule, epochs=1, loss_fn=smoothed))
     return model
 
 
@@ -44,9 +51,9 @@ def network(images: Tensor) -> nn.Sequential:
     first.load_state_dict({"weight": weights, "bias": biases})
     return nn.Sequential(
         *[first, nn.ReLU(True)],  # [B, 16, 12, 12]
-        *[nn.Conv2d(16, 48, 3, bias=False), nn.MaxPool2d(2)],  # [B, 48, 5, 5]
-        *[nn.BatchNorm2d(48), nn.ReLU(True), nn.Flatten()],
-        *[nn.Linear(1200, 64, bias=False), nn.BatchNorm1d(64), nn.ReLU(True)],
+        *[nn.Conv2d(16, 32, 3, bias=False), nn.MaxPool2d(2)],  # [B, 32, 5, 5]
+        *[nn.BatchNorm2d(32), nn.ReLU(True), nn.Flatten()],
+        *[nn.Linear(800, 64, bias=False), nn.BatchNorm1d(64), nn.ReLU(True)],
         nn.Linear(64, 10),
     ).to(memory_format=torch.channels_last)
 
