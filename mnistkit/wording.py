@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 
+import numpy as np
 import numpy.typing as npt
 
 from mnistkit.stats import mean_interval
@@ -19,6 +20,11 @@ def points(difference: float, digits: int = 2) -> str:
     nan gives "unknown".
     """
     return _with_unit(100 * difference, f"+.{digits}f", " points")
+
+
+def change(share: float, digits: int = 0) -> str:
+    """Return a relative change in percent: 0.253 gives "+25 %", nan gives "unknown"."""
+    return _with_unit(100 * share, f"+.{digits}f", " %")
 
 
 def number(value: float, digits: int = 3) -> str:
@@ -53,12 +59,13 @@ def with_interval(
     n: int,
     form: Callable[[float], str] = percent,
     unit: str = "run",
+    interval: str = "95 % interval",
 ) -> str:
-    """Return a mean with its 95 % interval and the number of values behind it.
+    """Return a mean with its interval and the number of values behind it.
 
-    `form` writes each of the three numbers: `percent`, `points` or `number`. An example
-    is "98.53 % (95 % interval 98.41 to 98.66, 5 runs)". Without an interval, as of one
-    run, it is "98.53 % (1 run)".
+    `form` writes each of the three numbers: `percent`, `points`, `change` or `number`.
+    An example is "98.53 % (95 % interval 98.41 to 98.66, 5 runs)". Without an interval,
+    as of one run, it is "98.53 % (1 run)". `interval` names another kind of interval.
     """
     units = unit if n == 1 else f"{unit}s"
     if math.isnan(low) or math.isnan(high):
@@ -66,15 +73,24 @@ def with_interval(
     bare = [
         form(bound).removesuffix(" %").removesuffix(" points") for bound in (low, high)
     ]
-    return f"{form(mean)} (95 % interval {bare[0]} to {bare[1]}, {n} {units})"
+    return f"{form(mean)} ({interval} {bare[0]} to {bare[1]}, {n} {units})"
 
 
 def mean_of(
-    values: npt.ArrayLike, form: Callable[[float], str] = percent, unit: str = "run"
+    values: npt.ArrayLike,
+    form: Callable[[float], str] = percent,
+    unit: str = "run",
+    log: bool = False,
 ) -> str:
-    """Return the mean of values [N] in the words of `with_interval` (Student's t)."""
-    mean, low, high = mean_interval(values)
-    return with_interval(mean, low, high, len(values), form, unit)  # type: ignore[arg-type]
+    """Return the mean of values [N] in the words of `with_interval` (Student's t).
+
+    With `log` it is the geometric mean, for ratios and losses.
+    """
+    numbers = np.asarray(values, dtype=float)
+    mean, low, high = mean_interval(np.log(numbers) if log else numbers)
+    if log:
+        mean, low, high = math.exp(mean), math.exp(low), math.exp(high)
+    return with_interval(mean, low, high, len(numbers), form, unit)
 
 
 def _with_unit(value: float, form: str, unit: str) -> str:

@@ -13,7 +13,7 @@ import pandas as pd
 import torch
 from scipy import stats as sps
 
-from mnistkit.claims.comparisons import against_one_more_run
+from mnistkit.claims.comparisons import Scale, against_one_more_run
 from mnistkit.claims.curves import negative_control
 from mnistkit.claims.reported import R1_BEST_FIRST, R1_SCORES, R2_LOSS, R4_BEST
 from mnistkit.claims.rules import Evidence, NotRun, ranking
@@ -55,7 +55,7 @@ def printed_log(evidence: Evidence) -> pd.DataFrame:
     for (lr, epoch), losses in _losses_by_segment(evidence).items():
         printed = R2_LOSS[lr, epoch]
         points = against_one_more_run(
-            printed.to_numpy(), losses, LOSS_UNIT, LOSS_MARGIN, log=True
+            printed.to_numpy(), losses, LOSS_UNIT, LOSS_MARGIN, Scale(log=True)
         )
         at = 938 * (epoch - 1) + printed.index
         rows.append(points.assign(lr=lr, epoch=epoch, step=printed.index, at=at))

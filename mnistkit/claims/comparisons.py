@@ -5,6 +5,7 @@ whether the difference is smaller than a margin; it is the equivalence test of t
 one-sided tests (Schuirmann, 1987).
 """
 
+import math
 import warnings
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -18,6 +19,7 @@ from scipy import special
 from scipy import stats as sps
 
 from mnistkit.stats import holm
+from mnistkit.wording import change, number, percent, points
 
 LEVEL = 0.05  # of each test; the intervals are those of 1 - LEVEL
 POWER = 0.8  # the chance to find the difference that is called detectable
@@ -26,17 +28,30 @@ FEWEST_RUNS = 3  # fewer do not tell how much runs scatter
 
 def too_few(n: int) -> str:
     """What limits a comparison of n runs, fewer than FEWEST_RUNS."""
-    return f"n = {n}: at least {FEWEST_RUNS} runs are needed"
+    return f"{n} runs are too few, {FEWEST_RUNS} are needed"
 
 
 class Scale:
-    """The scale on which numbers are compared: as they are, or their logarithms.
+    """The scale on which numbers are compared, and how they are told.
 
-    A difference of logarithms is shown as a share: 0.1 if a number is 10 % larger.
+    - Losses (`log`) are compared by their logarithms. A difference is shown as a share:
+      0.1 if a number is 10 % larger.
+    - Shares such as accuracies (`share`) are compared as they are. They are told in
+      percent, their differences in points, and none is above 1.
+    - Other numbers are compared and told as they are.
     """
 
-    def __init__(self, log: bool):
+    def __init__(self, log: bool = False, share: bool = False):
         self.log = log
+        self.largest = 1.0 if share else math.inf
+        self.number: Callable[[float], str] = percent if share else number
+        self.change: Callable[[float], str] = number
+        if log or share:
+            self.change = change if log else points
+
+    def size(self, difference: float) -> str:
+        """A difference in words, without a sign: "1.49 points" or "12 %"."""
+        return self.change(difference).removeprefix("+")
 
     def forward(self, numbers: ArrayLike) -> np.ndarray:
         """Numbers on this scale. ValueError for the logarithm of a negative number."""
@@ -60,27 +75,26 @@ class Scale:
         """A margin, as it is shown, as a distance on this scale."""
         return float(np.log1p(margin)) if self.log else margin
 
-    def text(self, difference: float) -> str:
-        """A difference as text: "0.012", or "12 %" on the logarithmic scale."""
-        return f"{100 * difference:.3g} %" if self.log else f"{difference:.2g}"
-
 
 def against_one_more_run(
-    reported: np.ndarray, values: np.ndarray, unit: ArrayLike, margin: float, log: bool
+    reported: np.ndarray,
+    values: np.ndarray,
+    unit: ArrayLike,
+    margin: float,
+    scale: Scale,
 ) -> pd.DataFrame:
     """A row per reported number [k], compared with our runs [n, k], at least two.
 
     The columns are explained in `rules.numbers`. The test is that of two samples, our n
     runs and the report's single one, which are taken to scatter alike.
     """
-    scale = Scale(log)
     half_unit = np.broadcast_to(np.asarray(unit, float) / 2, reported.shape)
     ours = scale.forward(values)
     mean = ours.mean(axis=0)
     # Of all numbers that would be printed as the reported one, take the nearest to our
     # mean: its distance is what rounding does not explain.
     lowest = reported - half_unit
-    lowest = scale.forward(np.maximum(lowest, 0) if log else lowest)
+    lowest = scale.forward(np.maximum(lowest, 0) if scale.log else lowest)
     highest = scale.forward(reported + half_unit)
     theirs = np.clip(mean, lowest, highest)[np.newaxis]
 
@@ -88,7 +102,7 @@ def against_one_more_run(
     p_within = _p_within(sps.ttest_ind, ours, theirs, scale.distance(margin))
     half_width, standard_error = _widths(result)
     low = scale.back(mean - half_width) - half_unit
-    high = scale.back(mean + half_width) + half_unit
+    high = np.minimum(scale.back(mean + half_width) + half_unit, scale.largest)
     detectable = standard_error * _detectable(len(values) - 1, tests=len(reported))
     # Runs that agree to the last digit do not tell how much runs scatter.
     spread = ~np.isclose(ours.max(axis=0), ours.min(axis=0), rtol=1e-9, atol=1e-12)

@@ -1,8 +1,7 @@
 """The rule for many numbers along a training, such as R2's log of losses.
 
 A log that looks right may look so for many settings. So a log is also set against our
-own runs with *wrong* settings (a negative control), and each of our runs against the
-others, which shows how many of its numbers a right log has inside the intervals.
+own runs with *wrong* settings (a negative control).
 """
 
 import math
@@ -12,12 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from mnistkit.claims.comparisons import (
-    FEWEST_RUNS,
-    LEVEL,
-    Scale,
-    against_one_more_run,
-)
+from mnistkit.claims.comparisons import LEVEL, Scale
 from mnistkit.claims.rules import AGREES, DIFFERS, IMPRECISE, Finding, numbers
 
 
@@ -28,6 +22,7 @@ def curve(
     margin: float,
     labels: Sequence[str] | None = None,
     log: bool = False,
+    share: bool = False,
     wrong: Mapping[str, ArrayLike] | None = None,
     reason: str = "",
 ) -> Finding:
@@ -38,44 +33,38 @@ def curve(
     the claim agrees if the mean does (geometric on the logarithmic scale) and no single
     number differs. Its p value is the smaller one of these two tests, times two.
 
-    The text adds how many numbers of our own runs are inside the intervals of the
-    others (`leave_one_run_out`), and how many of the reported ones are inside those of
-    `wrong`, our runs with other settings than the report's (`negative_control`).
+    `wrong` are our runs with other settings than the report's, by what is wrong: they
+    give the finding's controls (`negative_control`).
     """
     values = np.asarray(values, float)
     values = values[np.isfinite(values).all(axis=1)]
-    each = numbers(reported, values, unit, margin, labels, log)
+    each = numbers(reported, values, unit, margin, labels, log, share)
     if not each.points:
         return Finding(IMPRECISE, reason=reason, limit=each.limit)
-    whole = _in_the_mean(reported, values, unit, margin, log)
-    [mean] = whole.points
-    text = (
-        f"{each.regenerated}; in the mean {mean['reported']:.3g}, ours "
-        f"{mean['mean']:.3g} [{mean['low']:.3g}, {mean['high']:.3g}]"
-    )
-    own = leave_one_run_out(values, unit, log)
-    if len(own) > 0:
-        text += f"; of our own runs {own.min()} to {own.max()} are inside"
+    whole = _in_the_mean(reported, values, unit, margin, log, share)
+    inside = sum(point["inside"] for point in each.points)
+    mean = Scale(log, share).number(whole.points[0]["reported"])
     controls = negative_control(reported, wrong or {}, unit, margin, log)
-    if len(controls) > 0:
-        inside, of = controls["inside"].sum(), controls["of"].sum()
-        differ = (controls["outcome"] == DIFFERS).sum()
-        text += f"; with wrong settings {inside} of {of}, and {differ} of "
-        text += f"{len(controls)} settings differ"
     p = min(1.0, 2 * min(each.p, whole.p))
     return Finding(
         outcome=AGREES if whole.outcome == AGREES and p >= LEVEL else IMPRECISE,
-        regenerated=text,
+        regenerated=f"mean {mean}, ours {whole.regenerated}, {inside} of "
+        f"{len(each.points)} inside",
         reason=reason,
         p=p,
-        limit=f"the mean is {whole.limit}",
+        limit=f"mean: {whole.limit}",
         points=each.points,
         controls=controls.to_dict("records"),
     )
 
 
 def _in_the_mean(
-    reported: ArrayLike, values: ArrayLike, unit: float, margin: float, log: bool
+    reported: ArrayLike,
+    values: ArrayLike,
+    unit: float,
+    margin: float,
+    log: bool,
+    share: bool = False,
 ) -> Finding:
     """The finding of `numbers` on the mean of a curve, from the means of our runs."""
     scale, reported = Scale(log), np.asarray(reported, float)
@@ -83,23 +72,8 @@ def _in_the_mean(
     ours = scale.back(scale.forward(values).mean(axis=-1))
     # Rounding errors average out: of k numbers the mean's is smaller by the root of k.
     units = unit * mean / reported if log else np.full(len(reported), unit)
-    return numbers(mean, ours, units.mean() / math.sqrt(len(units)), margin, log=log)
-
-
-def leave_one_run_out(values: ArrayLike, unit: float, log: bool = False) -> np.ndarray:
-    """How many numbers of each of our runs are inside the intervals of the others.
-
-    `values` is [n, k], the result [n]; it is empty if the others are fewer than three.
-    About as many numbers of a report should be inside if its run was like ours.
-    """
-    values = np.asarray(values, float)
-    inside = []
-    if len(values) > FEWEST_RUNS:
-        for i, run in enumerate(values):
-            others = np.delete(values, i, axis=0)
-            points = against_one_more_run(run, others, unit, margin=1.0, log=log)
-            inside.append(points["inside"].sum())
-    return np.array(inside, int)
+    unit_of_mean = units.mean() / math.sqrt(len(units))
+    return numbers(mean, ours, unit_of_mean, margin, log=log, share=share)
 
 
 def negative_control(

@@ -42,8 +42,9 @@ EVIDENCE = (
     "trained smaller",
     "formula or count",
     "printed code executed",
+    "the report's own numbers",
 )
-AT_SCALE, SMALLER, FORMULA, CODE = EVIDENCE
+AT_SCALE, SMALLER, FORMULA, CODE, OWN = EVIDENCE
 
 # The columns of the frames of points, pairs and controls
 ROW_COLUMNS = {
@@ -74,7 +75,8 @@ def read_ledger() -> pd.DataFrame:
     - claim: what the author claims, a sentence. reported: the values that the report
       prints for it, if any.
     - evidence: what decides it. "trained": runs of ours; "formula": a formula, a
-      definition or a count; "code": the printed code, executed.
+      definition or a count; "code": the printed code, executed; "own": other numbers
+      of the same report.
     - chapter: the number of the chapter that shows the matter, such as 02.
     - wording: the original Chinese words, where the outcome depends on them.
     """
@@ -140,7 +142,8 @@ def _finding(computation: Check, evidence: Evidence, kind: str) -> Finding:
         return Finding(NOT_RUN, reason=str(missing))
     at_scale = bool(own.read) and all(trained_on_all(record) for record in own.read)
     trained = AT_SCALE if at_scale else SMALLER
-    finding.evidence = {"trained": trained, "formula": FORMULA, "code": CODE}[kind]
+    kinds = {"trained": trained, "formula": FORMULA, "code": CODE, "own": OWN}
+    finding.evidence = kinds[kind]
     return finding
 
 

@@ -21,11 +21,11 @@ R1_SCORES = pd.DataFrame(
 )
 R1_LABELS = range(1, 11)  # R1-45
 R1_ACCURACY = 0.97  # R1-37, R1-44, and so are both averages of all three scores
-# R1-24: seconds of training
+# Seconds of training
 R1_SECONDS = {"sgd": 1726.1, "sgdm": 1745.8, "adagrad": 1826.2, "adam": 2001.7}
 R1_BEST_FIRST = ["adagrad", "sgd", "sgdm", "adam"]  # R1-26 (speed), R1-28 (accuracy)
 R1_ADAM_LR = 0.01  # R1-29, and so are the learning rates of the other optimizers
-R1_BETA, R1_BETA_USED = 0.9, 0.5  # R1-42: usual for momentum, and the one that R1 used
+R1_BETA_USED = 0.5  # R1-17, R1-43: of its momentum
 
 # R2-28 to R2-41: the mean loss of each 100 steps of its log; the index counts the steps
 # within the epoch, the columns are (learning rate, epoch).
@@ -78,7 +78,6 @@ R2_SIZES = pd.DataFrame(  # R2-49: its table, by batch size; 64 repeats R2_TABLE
 )
 
 R3_KERNEL = [[-1.0, 0.0, 1.0]] * 3  # R3-05
-R3_WORKERS = 0  # R3-13
 R3_LR = {"code": 0.0003, "summary": 0.003}  # R3-26 and R3-43
 R3_WEIGHT_DECAY = 0.00001  # R3-26
 R3_MOMENTUM = 0.00001  # R3-27; it has the value of the weight decay (R3-E10)

@@ -5,7 +5,8 @@ speaks for or against it; the rules here give the outcome:
 
 - *agrees*: our result is the claimed one. For a measured number this means that the
   difference, beyond what its rounding explains, is surely below a stated margin, such
-  as 0.1 points of accuracy. Not to find a difference is not enough.
+  as 0.1 points of accuracy, or one unit of the last digit where a report prints few
+  digits. Not to find a difference is not enough.
 - *agrees only if*: as above, under one reading of the claim, which is named.
 - *differs*: our result contradicts the claim beyond chance.
 - *too imprecise to say*: our runs are too few, or scatter too much, for either. The
@@ -31,7 +32,7 @@ than their seeds.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -47,10 +48,12 @@ from mnistkit.claims.comparisons import (
     pairs_of_groups,
     too_few,
 )
+from mnistkit.claims.names import NAMES, name_of, to_be_trained
 from mnistkit.runs import Record
 from mnistkit.stats import check_columns, holm
 from mnistkit.storage.files import MNIST
 from mnistkit.tables import describe
+from mnistkit.wording import with_interval
 
 OUTCOMES = ("agrees", "agrees only if", "differs", "too imprecise to say", "not run")
 AGREES, AGREES_IF, DIFFERS, IMPRECISE, NOT_RUN = OUTCOMES
@@ -93,13 +96,16 @@ class Evidence:
         """
         records = self.records.get(experiment, [])
         if not records:
-            raise NotRun(f"{experiment} was not run")
+            raise NotRun(to_be_trained(experiment))
         for name, wanted in settings.items():
             values = wanted if isinstance(wanted, list) else [wanted]
             found = [getattr(record.run, name) for record in records]
-            lacking = [str(value) for value in values if value not in found]
+            lacking = [name_of(value) for value in values if value not in found]
             if lacking:
-                raise NotRun(f"not run: {name} {', '.join(lacking)}")
+                missing = ", ".join(lacking)
+                if name != "model":
+                    missing = f"{name.replace('_', ' ')} {missing}"
+                raise NotRun(to_be_trained(experiment, missing))
             records = [r for r in records if getattr(r.run, name) in values]
         self.read += records
         return records
@@ -109,9 +115,10 @@ class Evidence:
 
         For numbers that depend on the size of the training.
         """
-        records = self.runs(experiment, **settings)
+        records = Evidence(self.mnist, self.records).runs(experiment, **settings)
         if not all(trained_on_all(record) for record in records):
-            raise NotRun(f"run at a smaller scale only: {describe(records)}")
+            raise NotRun(to_be_trained(experiment, f"so far: {describe(records)}"))
+        self.read += records  # a finding does not rest on runs that were refused
         return records
 
 
@@ -180,6 +187,7 @@ def numbers(
     margin: float,
     labels: Sequence[str] | None = None,
     log: bool = False,
+    share: bool = False,
     reason: str = "",
 ) -> Finding:
     """Measured numbers of a report, compared with the same numbers of our runs.
@@ -191,6 +199,7 @@ def numbers(
       middle of its range.
     - `margin` is the difference that would matter, in the unit of the numbers. On the
       logarithmic scale (`log`, for losses) it is a share: 0.1 for 10 %.
+    - `share`: the numbers are accuracies or the like, from 0 to 1.
 
     The claim agrees if each number does. Its p value is the smallest over the numbers
     that do not agree, times k (Bonferroni). The finding has a point per number:
@@ -213,23 +222,37 @@ def numbers(
     if n < FEWEST_RUNS:
         return Finding(IMPRECISE, reason=reason, limit=too_few(n))
 
-    points = against_one_more_run(theirs, ours, unit, margin, log)
+    scale = Scale(log, share)
+    points = against_one_more_run(theirs, ours, unit, margin, scale)
     points.insert(0, "label", list(labels) if labels is not None else "")
-    if count == 1:
-        text = "{mean:.4g} [{low:.4g}, {high:.4g}], n = {n}".format(**points.iloc[0])
-    else:
-        text = f"{points['inside'].sum()} of {count} inside the intervals, n = {n}"
-    show = Scale(log).text
-    precision, detectable = points["precision"].max(), points["detectable"].max()
-    known = f"known to ±{show(precision)}, the margin is ±{show(margin)}"
     return Finding(
         outcome=AGREES if points["within"].all() else IMPRECISE,
-        regenerated=text,
+        regenerated=_points_text(points, scale),
         reason=reason,
         p=min(1.0, count * float(points["p"].where(~points["within"], 1).min())),
-        limit=f"{known}; {_detectable_text(detectable, log)}",
+        limit=_limit_text(points["detectable"].max(), scale, margin),
         points=points.to_dict("records"),
     )
+
+
+def _points_text(points: pd.DataFrame, scale: Scale) -> str:
+    """Our means with the interval for one more run, or how many numbers are inside."""
+    if len(points) > 3:
+        inside, n = points["inside"].sum(), points["n"].iloc[0]
+        where = f"where one more run of ours could ({n} runs)"
+        return f"{inside} of {len(points)} numbers lie {where}"
+    texts = []
+    for row in points.itertuples():
+        mean = with_interval(
+            row.mean, row.low, row.high, row.n, scale.number, interval="one more run"
+        )
+        texts.append(f"{name_of(row.label)} {mean}".strip())
+    return "; ".join(texts)
+
+
+def _limit_text(detectable: float, scale: Scale, margin: float) -> str:
+    found = f"our runs find a difference of {scale.size(detectable)} in 4 of 5 cases"
+    return f"{found}, and {scale.size(margin)} would matter"
 
 
 # Rankings, and groups that score alike
@@ -285,8 +308,8 @@ def ranking(
     against = against.where(pairs["outcome"] != AS_CLAIMED, 1)
     means = frame.groupby(by)[value].mean()[list(order)]
     means = means.sort_values(ascending=not higher_is_better)
-    found = f"best first: {_means_text(means)}"
-    return _on_pairs(pairs, AS_CLAIMED, against.min(), found, reason, log)
+    scale = Scale(log, share=value.endswith("accuracy"))
+    return _on_pairs(pairs, AS_CLAIMED, against.min(), means, reason, scale, margin)
 
 
 def alike(
@@ -310,8 +333,9 @@ def alike(
         [is_equivalent, pairs["p"] < LEVEL], [EQUIVALENT, DIFFERENT], default=OPEN
     )
     against = pairs["p"].where(~is_equivalent, 1)
-    found = _means_text(frame.groupby(by)[value].mean()[list(groups)])
-    return _on_pairs(pairs, EQUIVALENT, against.min(), found, reason, log)
+    means = frame.groupby(by)[value].mean()[list(groups)]
+    scale = Scale(log, share=value.endswith("accuracy"))
+    return _on_pairs(pairs, EQUIVALENT, against.min(), means, reason, scale, margin)
 
 
 def _compare_groups(
@@ -325,9 +349,9 @@ def _compare_groups(
 ) -> pd.DataFrame:
     """The pairs of `ranking`, without outcomes."""
     check_columns(frame, by, value, "seed")
-    lacking = [str(group) for group in groups if group not in set(frame[by])]
+    lacking = [group for group in groups if group not in set(frame[by])]
     if lacking:
-        raise NotRun(f"not run: {', '.join(lacking)}")
+        raise NotRun(f"to be trained: {', '.join(map(name_of, lacking))}")
     finite = frame[np.isfinite(frame[value].astype(float))]
     scores = {}
     for group in groups:
@@ -338,24 +362,23 @@ def _compare_groups(
 
 
 def _on_pairs(
-    pairs: pd.DataFrame, claimed: str, p: float, found: str, reason: str, log: bool
+    pairs: pd.DataFrame,
+    claimed: str,
+    p: float,
+    means: pd.Series,
+    reason: str,
+    scale: Scale,
+    margin: float,
 ) -> Finding:
     """The finding on pairs of which each is claimed to have one outcome."""
-    counts = pairs["outcome"].value_counts()
-    n, right = pairs["n"].min(), counts.get(claimed, 0)
-    parts = [f"{right} of {len(pairs)} pairs {claimed}"]
-    for outcome in PAIR_OUTCOMES:
-        if outcome in counts and outcome != claimed:
-            parts.append(f"{counts[outcome]} {outcome}")
+    n = pairs["n"].min()
     # Pairs that are decided one by one can be open once all claims are counted.
     is_open = pairs["outcome"] == OPEN
     detectable = pairs.loc[is_open if is_open.any() else ~is_open, "detectable"].max()
-    limit = (
-        f"a difference of {Scale(log).text(detectable)} would be found in 4 of 5 cases"
-    )
+    limit = _limit_text(detectable, scale, margin)
     return Finding(
-        outcome=AGREES if right == len(pairs) else IMPRECISE,
-        regenerated=f"{', '.join(parts)}; {found}; n = {n}",
+        outcome=AGREES if (pairs["outcome"] == claimed).all() else IMPRECISE,
+        regenerated=_pairs_text(pairs, means, scale),
         reason=reason,
         p=float(p),
         limit=limit if n >= FEWEST_RUNS else too_few(n),
@@ -363,36 +386,64 @@ def _on_pairs(
     )
 
 
+def _pairs_text(pairs: pd.DataFrame, means: pd.Series, scale: Scale) -> str:
+    """The means of the groups, best first, and the outcomes of their pairs.
+
+    Of one pair its difference is told, the first group by the claim before the second.
+    """
+    what = f"{name_of(means.name)}: " if means.name in NAMES else ""
+    if len(pairs) == 1:
+        [pair] = pairs.to_dict("records")
+        means = means[[pair["first"], pair["second"]]]
+    groups = [f"{scale.number(x)} ({name_of(group)})" for group, x in means.items()]
+    told = what + ", ".join(groups)
+    if len(pairs) == 1:
+        gap = (pair["difference"], pair["low"], pair["high"], pair["n"])
+        return f"{told}; difference {with_interval(*gap, scale.change)}"
+    counts = pairs["outcome"].value_counts()
+    parts = [f"{counts[kind]} {kind}" for kind in PAIR_OUTCOMES if kind in counts]
+    runs = f"{pairs['n'].min()} runs each"
+    return f"{told}, {runs}; of {len(pairs)} pairs {', '.join(parts)}"
+
+
 # Claims of several parts or readings, and the outcomes of a report
 
 
-def together(parts: Mapping[str, Finding], reason: str = "") -> Finding:
-    """The finding on a claim of several parts, by the name of each part.
+def together(
+    parts: Mapping[str, Finding] | Sequence[Finding], reason: str = ""
+) -> Finding:
+    """The finding on a claim of several parts, which may have names.
 
     It agrees if all parts do, and differs if one does; its p value is the smallest of
-    the parts, times their number.
+    the parts, times their number. What limits it is what limits the imprecise parts.
     """
-    outcomes = {finding.outcome for finding in parts.values()}
+    named = parts if isinstance(parts, Mapping) else dict(enumerate(parts))
+    findings = list(named.values())
+    outcomes = {finding.outcome for finding in findings}
     if DIFFERS in outcomes:
         outcome = DIFFERS
     else:
         outcome = AGREES if outcomes == {AGREES} else IMPRECISE
-    tested = [part.p for part in parts.values() if not math.isnan(part.p)]
+    tested = [part.p for part in findings if not math.isnan(part.p)]
     p = min(1.0, len(tested) * min(tested)) if tested else math.nan
 
-    def texts(attribute: str) -> str:
-        told = {name: getattr(part, attribute) for name, part in parts.items()}
-        return "; ".join(f"{name}: {text}" for name, text in told.items() if text)
+    def texts(attribute: str, of: Collection[str] = OUTCOMES) -> str:
+        told = []
+        for name, part in named.items():
+            text = getattr(part, attribute)
+            if text and part.outcome in of and text not in told:
+                told.append(f"{name}: {text}" if isinstance(name, str) else text)
+        return ". ".join(told)
 
     def rows(attribute: str) -> list[dict]:
-        return [row for part in parts.values() for row in getattr(part, attribute)]
+        return [row for part in findings for row in getattr(part, attribute)]
 
     return Finding(
         outcome=outcome,
         regenerated=texts("regenerated"),
         reason=_join(reason, texts("reason")),
         p=p,
-        limit=texts("limit"),
+        limit=texts("limit", of=[IMPRECISE]),
         points=rows("points"),
         pairs=rows("pairs"),
         controls=rows("controls"),
@@ -403,8 +454,9 @@ def fairest(as_written: Finding, readings: Mapping[str, Finding]) -> Finding:
     """The finding on a claim that can be read in several ways, in the author's favour.
 
     It is that on the claim as it is written if this agrees, else that under the first
-    other reading that agrees, which it names. If none agrees, it is the one with the
-    largest p value: a claim differs only if it differs under all readings.
+    other reading that agrees, which it names. If none agrees, it is that on the claim
+    as it is written if this is open, else the one with the largest p value: a claim
+    differs only if it differs under all readings.
     """
     for reading, finding in {"": as_written, **readings}.items():
         if finding.outcome == AGREES:
@@ -415,6 +467,8 @@ def fairest(as_written: Finding, readings: Mapping[str, Finding]) -> Finding:
         untested = 0.0 if finding.outcome == DIFFERS else 1.0
         return untested if math.isnan(finding.p) else finding.p
 
+    if plausibility(as_written) >= LEVEL:
+        return as_written
     return max([as_written, *readings.values()], key=plausibility)
 
 
@@ -433,7 +487,7 @@ def decide(findings: Sequence[Finding]) -> None:
             finding.outcome = AGREES_IF
         elif finding.outcome == IMPRECISE and finding.limit:
             if finding.p < LEVEL:
-                alone = f"p = {finding.p:.2g} before the correction for {tests} tests"
+                alone = f"p = {finding.p:.2g} may be chance among {tests} tests"
                 finding.limit = _join(finding.limit, alone)
             finding.reason = _join(finding.limit, finding.reason)
             finding.limit = ""  # it has been told
@@ -441,16 +495,6 @@ def decide(findings: Sequence[Finding]) -> None:
 
 def _join(*texts: str) -> str:
     return "; ".join(text for text in texts if text)
-
-
-def _detectable_text(difference: float, log: bool) -> str:
-    return (
-        f"a difference of {Scale(log).text(difference)} would be found in 4 of 5 cases"
-    )
-
-
-def _means_text(means: pd.Series) -> str:
-    return ", ".join(f"{group} {mean:.4g}" for group, mean in means.items())
 
 
 def _text(value: object) -> str:

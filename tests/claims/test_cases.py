@@ -1,22 +1,16 @@
 """The data behind the ten cases of chapter 07, on the shipped records and planted."""
 
-from functools import cache
-
 import numpy as np
 import pytest
 
 from mnistkit.claims import cases, rules
 from mnistkit.claims.reported import R1_SCORES, R2_LOSS
 from mnistkit.claims.rules import Evidence, NotRun
-from mnistkit.report.experiments import read_experiments
-
-read_records = cache(read_experiments)
 
 
 @pytest.fixture
-def evidence(full):
-    """All of MNIST and the records of the full scale."""
-    return Evidence(full, read_records("full"))
+def evidence(stored):
+    return stored
 
 
 def test_the_printed_log_is_beside_our_runs(evidence):

@@ -26,7 +26,7 @@ def errata():
 
 def test_the_ledger_has_all_claims_of_each_report(ledger):
     counts = ledger["report"].value_counts().to_dict()
-    assert counts == {"R1": 27, "R2": 34, "R3": 28, "R4": 36, "R5": 13}
+    assert counts == {"R1": 25, "R2": 33, "R3": 26, "R4": 34, "R5": 12}
 
 
 def test_the_ledger_has_each_claim_once(ledger):
@@ -37,8 +37,8 @@ def test_a_claim_is_named_after_its_report(ledger):
     assert (ledger["id"].str[:2] == ledger["report"]).all()
 
 
-def test_a_claim_is_judged_by_trainings_a_formula_or_printed_code(ledger):
-    assert set(ledger["evidence"]) == {"trained", "formula", "code"}
+def test_a_claim_is_judged_by_trainings_formulas_code_or_its_own_report(ledger):
+    assert set(ledger["evidence"]) == {"trained", "formula", "code", "own"}
 
 
 def test_the_chapter_of_a_claim_exists(ledger):
@@ -55,7 +55,8 @@ def test_each_claim_has_a_check_and_each_check_a_claim(ledger):
 
 @pytest.mark.parametrize("claim", sorted(CHECKS))
 def test_a_check_says_in_words_what_is_claimed(claim):
-    assert CHECKS[claim].__doc__
+    computation = CHECKS[claim]
+    assert getattr(computation, "func", computation).__doc__  # R2's log is partial
 
 
 # The errata
@@ -63,7 +64,7 @@ def test_a_check_says_in_words_what_is_claimed(claim):
 
 def test_the_errata_have_all_errors_of_each_report(errata):
     counts = errata["report"].value_counts().to_dict()
-    assert counts == {"R1": 18, "R2": 19, "R3": 16, "R4": 15, "R5": 10}
+    assert counts == {"R1": 16, "R2": 19, "R3": 16, "R4": 15, "R5": 10}
 
 
 def test_the_errata_have_each_error_once(errata):

@@ -4,8 +4,7 @@ import pandas as pd
 import pytest
 
 from mnistkit.claims.ledger import CHECKS, judge, read_ledger
-from mnistkit.claims.rules import Evidence
-from mnistkit.report.experiments import read_experiments
+from mnistkit.claims.rules import Evidence, NotRun
 from mnistkit.storage.places import ROOT
 
 STORED = pd.read_csv(
@@ -16,11 +15,8 @@ STORED = pd.read_csv(
 
 
 @pytest.fixture(scope="module")
-def judged(mnist):
-    if mnist.source != "mnist":
-        pytest.skip("the stored outcomes are about all of MNIST")
-    evidence = Evidence(mnist, read_experiments("full"))
-    return judge(read_ledger(), CHECKS, evidence).table.set_index("id")
+def judged(stored):
+    return judge(read_ledger(), CHECKS, stored).table.set_index("id")
 
 
 def test_the_stored_outcomes_are_about_the_claims_of_the_ledger():
@@ -31,3 +27,27 @@ def test_the_stored_outcomes_are_about_the_claims_of_the_ledger():
 def test_the_outcome_is_the_stored_one(judged, claim):
     assert judged["outcome"][claim] == STORED["outcome"][claim]
     assert judged["evidence"][claim] == STORED["evidence"][claim]
+
+
+def test_what_was_found_is_told_and_so_is_what_limits_it(judged):
+    decided = judged["outcome"].isin(["agrees", "agrees only if", "differs"])
+    assert (judged.loc[decided, "regenerated"] != "").all()
+    assert (judged.loc[~decided, "reason"] != "").all()
+
+
+def test_no_accuracy_is_above_100_percent(judged):
+    shares = judged["regenerated"].str.findall(r"[\d.]+(?= %| to)").explode().dropna()
+    accuracies = judged["regenerated"].str.findall(r"to ([\d.]+), \d+ runs").explode()
+    assert len(shares) > 20
+    assert (accuracies.dropna().astype(float) <= 100).all()
+
+
+def test_a_claim_rests_on_records_if_it_is_said_to(stored):
+    """Only R5-03 trains a network itself."""
+    for claim, kind in read_ledger().set_index("id")["evidence"].items():
+        own = Evidence(stored.mnist, stored.records)
+        try:
+            CHECKS[claim](own)
+        except NotRun:
+            continue
+        assert (kind == "trained") == (bool(own.read) or claim == "R5-03"), claim
