@@ -4,7 +4,15 @@ import math
 
 import pytest
 
-from mnistkit.wording import count, mean_of, number, percent, points, with_interval
+from mnistkit.wording import (
+    change,
+    count,
+    mean_of,
+    number,
+    percent,
+    points,
+    with_interval,
+)
 
 
 @pytest.mark.parametrize(
@@ -17,6 +25,8 @@ from mnistkit.wording import count, mean_of, number, percent, points, with_inter
         (points(0.0144), "+1.44 points"),
         (points(-0.0707), "-7.07 points"),
         (points(-0.000001), "0.00 points"),
+        (change(0.253), "+25 %"),
+        (change(-0.5), "-50 %"),
         (number(0.043512), "0.0435"),
         (number(0.1), "0.100"),
         (number(2.5214), "2.52"),
@@ -54,3 +64,13 @@ def test_one_run_has_no_interval():
 def test_the_interval_is_students():
     """Of 0.1 and 0.3: 0.2 and 12.7 standard errors of 0.1."""
     assert mean_of([0.1, 0.3], number) == "0.200 (95 % interval -1.07 to 1.47, 2 runs)"
+
+
+def test_the_mean_of_ratios_is_geometric():
+    told = mean_of([1, 4, 16], number, log=True)
+    assert told.startswith("4.00 (95 % interval 0.1") and told.endswith("3 runs)")
+
+
+def test_another_interval_has_its_own_name():
+    text = with_interval(0.5, 0.4, 0.6, 5, interval="one more run")
+    assert text == "50.00 % (one more run 40.00 to 60.00, 5 runs)"

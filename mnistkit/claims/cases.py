@@ -130,8 +130,8 @@ def least_loss(name: str) -> float:
 def drawn_scores(evidence: Evidence) -> pd.DataFrame:
     """Accuracy, and the score that is expected if each prediction is drawn, per run.
 
-    Columns: line (a key of R3_LINES), seed, accuracy, drawn (the mean probability of
-    the right digit), both in % of the test images.
+    Columns: line (a key of R3_LINES), seed, images (of training), accuracy, drawn (the
+    mean probability of the right digit), both in % of the test images.
     """
     rows = []
     same = dict(schedule="step", loss="cross_entropy")
@@ -142,25 +142,30 @@ def drawn_scores(evidence: Evidence) -> pd.DataFrame:
                 accuracy=100 * record.summary["test_accuracy"],
                 drawn=100 * float(record.p_true.mean(dtype=float)),
             )
-            rows.append(dict(line=line, seed=record.run.seed) | scores)
+            images = record.data["train_size"]
+            rows.append(dict(line=line, seed=record.run.seed, images=images) | scores)
     return pd.DataFrame(rows)
 
 
 def tests_without_eval(evidence: Evidence) -> pd.DataFrame:
     """What R2's test adds to the accuracy of a network, in points, per run.
 
-    Columns: test (what was done, in words), seed, points (the score minus the accuracy
-    that the network had with eval() before).
+    Columns: test (what was done, in words), seed, images (of training), points (the
+    score minus the accuracy that the network had with eval() before).
     """
     columns = {
         "without_eval_shuffled": "no eval(), images shuffled",
         "without_eval_sorted": "no eval(), images sorted by digit",
         "without_eval_afterwards": "with eval(), after such a test",
     }
-    table = run_table(evidence.runs("without_eval"))
-    long = table.melt(["seed", "test_accuracy"], list(columns), "test", "score")
+    records = evidence.runs("without_eval")
+    table = run_table(records)
+    table["images"] = [record.data["train_size"] for record in records]
+    kept = ["seed", "images", "test_accuracy"]
+    long = table.melt(kept, list(columns), "test", "score")
     long["points"] = 100 * (long["score"] - long["test_accuracy"])
-    return long.assign(test=long["test"].map(columns))[["test", "seed", "points"]]
+    columns_kept = ["test", "seed", "images", "points"]
+    return long.assign(test=long["test"].map(columns))[columns_kept]
 
 
 # 5 and 6. Optimizers

@@ -143,7 +143,7 @@ def pairs_of_groups(
         row = _pair(a.to_numpy(float), b.to_numpy(float), margin, log, paired)
         df, standard_error = row.pop("df"), row.pop("standard_error")
         detectable = standard_error * _detectable(df, tests=len(names))
-        row["detectable"] = Scale(log).difference(detectable)
+        row["detectable"] = float(Scale(log).difference(detectable))
         rows.append({"first": first, "second": second} | row)
     pairs = pd.DataFrame(rows)
     # Of the two tests of a pair at most one can mislead: there is a difference of the

@@ -306,7 +306,7 @@ def ranking(
     # Each pair may refute the claim, by either test.
     against = np.fmin(pairs["p"].where(~is_as_claimed, 1), pairs["p_equivalent"])
     against = against.where(pairs["outcome"] != AS_CLAIMED, 1)
-    means = frame.groupby(by)[value].mean()[list(order)]
+    means = frame.groupby(by)[value].mean().reindex(list(order))
     means = means.sort_values(ascending=not higher_is_better)
     scale = Scale(log, share=value.endswith("accuracy"))
     return _on_pairs(pairs, AS_CLAIMED, against.min(), means, reason, scale, margin)
@@ -333,7 +333,7 @@ def alike(
         [is_equivalent, pairs["p"] < LEVEL], [EQUIVALENT, DIFFERENT], default=OPEN
     )
     against = pairs["p"].where(~is_equivalent, 1)
-    means = frame.groupby(by)[value].mean()[list(groups)]
+    means = frame.groupby(by)[value].mean().reindex(list(groups))
     scale = Scale(log, share=value.endswith("accuracy"))
     return _on_pairs(pairs, EQUIVALENT, against.min(), means, reason, scale, margin)
 
@@ -394,7 +394,7 @@ def _pairs_text(pairs: pd.DataFrame, means: pd.Series, scale: Scale) -> str:
     what = f"{name_of(means.name)}: " if means.name in NAMES else ""
     if len(pairs) == 1:
         [pair] = pairs.to_dict("records")
-        means = means[[pair["first"], pair["second"]]]
+        means = means.reindex([pair["first"], pair["second"]])
     groups = [f"{scale.number(x)} ({name_of(group)})" for group, x in means.items()]
     told = what + ", ".join(groups)
     if len(pairs) == 1:

@@ -1,4 +1,4 @@
-"""How chapter 07 tells what was found: numbers in sentences, outcomes in colours."""
+"""How chapter 07 shows outcomes: in colours, in tables, and where a case is missing."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,7 +7,6 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.container import BarContainer
-from numpy.typing import ArrayLike
 
 from mnistkit.claims.rules import (
     AGREES,
@@ -18,7 +17,6 @@ from mnistkit.claims.rules import (
     OUTCOMES,
     NotRun,
 )
-from mnistkit.stats import mean_interval
 
 # How each outcome looks in a bar, also in black and white
 LOOKS: dict[str, dict[str, str]] = {
@@ -58,37 +56,11 @@ class Skipped:
         except NotRun as missing:
             if str(missing) not in self.told:
                 self.told.add(str(missing))
-                display(Markdown(f"*This case is left out at this scale: {missing}.*"))
+                sentence = str(missing)[:1].upper() + str(missing)[1:]
+                display(Markdown(f"*This case is left out at this scale. {sentence}.*"))
         except NameError:
             if not self.told:
                 raise
-
-
-def told(values: ArrayLike, unit: str = "", digits: int = 2, log: bool = False) -> str:
-    """The mean of values, as a sentence tells it, with its 95 % interval and n.
-
-    An example: "1.40 points (95 % interval 1.10 to 1.70, n = 5)". On the logarithmic
-    scale (`log`) it is the geometric mean. With one value there is no interval.
-    """
-    numbers = np.asarray(values, float)
-    estimate = mean_interval(np.log(numbers) if log else numbers)
-    mean, low, high = np.exp(estimate) if log else estimate
-    return told_interval(mean, low, high, f"n = {len(numbers)}", unit, digits)
-
-
-def told_interval(
-    mean: float, low: float, high: float, n: str = "", unit: str = "", digits: int = 2
-) -> str:
-    """A number with its 95 % interval, and what it rests on: see `told`."""
-
-    def text(number: float) -> str:
-        shown = f"{number:,.{digits}f}".replace("-", "−")
-        return shown.removeprefix("−") if float(f"{number:.{digits}f}") == 0 else shown
-
-    known = f"95 % interval {text(low)} to {text(high)}"
-    behind = [known if np.isfinite(low) else "", n]
-    number = f"{text(mean)} {unit}".strip()
-    return f"{number} ({', '.join(part for part in behind if part)})"
 
 
 def colour(outcome: str) -> str:
@@ -100,23 +72,20 @@ def colour(outcome: str) -> str:
 
 
 def compact(table: pd.DataFrame, report: str) -> pd.DataFrame:
-    """The claims of a report for reading: six columns of `Judgement.table`.
+    """The claims of a report for reading: seven columns of `Judgement.table`.
 
-    What was found is followed by what limits it if the outcome is open, and the outcome
-    by the reading that it needs.
+    The outcome is followed by the reading that it needs.
     """
     part = table[table["report"] == report].reset_index(drop=True)
-    is_open = part["outcome"].isin([IMPRECISE, NOT_RUN])
-    limits = part["reason"].str.partition("; ")[0].where(is_open, "")
-    found = part["regenerated"].str.cat(limits, sep="; ").str.strip("; ")
     needs = part["outcome"].where(part["reading"] == "", AGREES_IF + " ")
     return pd.DataFrame(
         {
             "id": part["id"],
             "claim": part["claim"],
             "reported": part["reported"],
-            "found": found,
+            "found": part["regenerated"],
             "outcome": needs + part["reading"],
+            "why / limit": part["reason"],
             "chapter": part["chapter"],
         }
     )

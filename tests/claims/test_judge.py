@@ -34,7 +34,7 @@ def ledger_of(**evidence):
 
 
 PLANTED = ledger_of(
-    R1_01="trained", R1_02="trained", R1_03="trained", R2_01="formula", R2_02="code"
+    R1_01="trained", R1_02="trained", R1_03="trained", R2_01="formula", R2_02="own"
 )
 
 
@@ -99,7 +99,7 @@ def test_judge_says_what_an_outcome_rests_on(judged):
         "R1-02": "trained at the report's scale",
         "R1-03": "trained smaller",
         "R2-01": "formula or count",
-        "R2-02": "printed code executed",
+        "R2-02": "the report's own numbers",
     }
 
 
@@ -120,7 +120,7 @@ def test_one_smaller_run_makes_the_evidence_smaller():
 
 @pytest.mark.parametrize(
     ("claim", "reason"),
-    [("R1-01", "no images was not run"), ("R2-02", "2 is right")],
+    [("R1-01", "to be trained: no images"), ("R2-02", "2 is right")],
 )
 def test_judge_gives_the_reason(judged, claim, reason):
     assert column(judged, "reason")[claim] == reason
