@@ -10,6 +10,7 @@ experiment "r4_best" has R4's best setting of each network, with several seeds, 
 import functools
 import re
 from collections.abc import Callable, Iterable
+from functools import partial
 
 import pandas as pd
 import torch
@@ -300,9 +301,9 @@ def at_best_setting(evidence: Evidence, name: str) -> pd.DataFrame:
 
 
 def best_run(evidence: Evidence, name: str, reason: str) -> Finding:
-    """The validation and test accuracy of R4's best run of a network."""
+    """In its best run a network reaches these validation and test accuracies."""
     scores = ["val_accuracy", "test_accuracy"]
-    return numbers(
+    found = numbers(
         R4_BEST.loc[name, scores],
         at_best_setting(evidence, name)[scores],
         unit=1e-4,
@@ -311,40 +312,20 @@ def best_run(evidence: Evidence, name: str, reason: str) -> Finding:
         share=True,
         reason=f"{reason}; training accuracies are taken with dropout: not compared",
     )
+    if name == "alexnet":
+        found.reading = "AlexNet's widths are those fitted to its count"
+    return found
 
 
-@check("R4-25")
-def r4_25(evidence: Evidence) -> Finding:
-    """In its best run LeNet reaches these accuracies."""
-    return best_run(evidence, "lenet", "R4's run is the best of twelve")
-
-
-@check("R4-26")
-def r4_26(evidence: Evidence) -> Finding:
-    """In its best run AlexNet reaches these accuracies."""
-    finding = best_run(evidence, "alexnet", "R4's run is the best of twelve (R4-E2)")
-    finding.reading = "AlexNet's widths are those fitted to its count"
-    return finding
-
-
-@check("R4-27")
-def r4_27(evidence: Evidence) -> Finding:
-    """In its best run ResNet-18 reaches these accuracies."""
-    reason = "R4 does not say where dropout acts (R4-E16)"
-    return best_run(evidence, "resnet18", reason)
-
-
-@check("R4-28")
-def r4_28(evidence: Evidence) -> Finding:
-    """In its best run VGG reaches these accuracies."""
-    return best_run(evidence, "vgg11", "VGG-11, by its count (R4-E3)")
-
-
-@check("R4-29")
-def r4_29(evidence: Evidence) -> Finding:
-    """In its best run the wide ResNet reaches these accuracies."""
-    reason = "without batch norm on the shortcuts (R4-E4)"
-    return best_run(evidence, "wrn16_4", reason)
+BEST_RUNS = {
+    "lenet": "R4's run is the best of twelve",
+    "alexnet": "R4's run is the best of twelve (R4-E2)",
+    "resnet18": "R4 does not say where dropout acts (R4-E16)",
+    "vgg11": "VGG-11, by its count (R4-E3)",
+    "wrn16_4": "without batch norm on the shortcuts (R4-E4)",
+}
+for _name, _reason in BEST_RUNS.items():
+    check(R4_BEST.loc[_name, "id"])(partial(best_run, name=_name, reason=_reason))
 
 
 @check("R4-30")
