@@ -14,6 +14,9 @@ from mnistkit.storage import places
 # largest runs whose records the project ships. paper is as large as the reports.
 SCALES: dict[str, dict[str, dict[str, Any]]] = {
     "smoke": {
+        "00_start_here": dict(
+            train_size=500, epochs=2, run_size=200, run_epochs=1, eval_size=200
+        ),
         "01_data_exploration": dict(embed_size=200, train_size=500, eval_size=200),
         "02_model_zoo": dict(
             networks=["mlp", "lenet", "small_resnet"],
@@ -59,6 +62,7 @@ SCALES: dict[str, dict[str, dict[str, Any]]] = {
         "07_five_reports_revisited": {},
     },
     "quick": {
+        "00_start_here": dict(run_size=1000, run_epochs=3, eval_size=1000),
         "01_data_exploration": dict(embed_size=800, train_size=10000),
         "02_model_zoo": dict(
             networks=["mlp", "lenet", "small_resnet", "four_conv"],
@@ -110,6 +114,7 @@ SCALES: dict[str, dict[str, dict[str, Any]]] = {
     "full": {},
     # The reports' own protocols, which need a GPU, in the order of their worth.
     "paper": {
+        "00_start_here": {},
         "01_data_exploration": {},
         "02_model_zoo": dict(
             networks=["mlp", "lenet", "small_resnet"],

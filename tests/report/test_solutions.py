@@ -45,6 +45,8 @@ def failing_solutions(book, parameters, folder):
     environment = places.kernel_environment(folder / "progress", fresh=False)
     environment["MNISTKIT_OUT"] = str(folder)
     environment["MNISTKIT_STORE"] = str(folder / "records")
+    # Two kernels keep two cores busy: a sweep starts no processes of its own.
+    environment["LOKY_MAX_CPU_COUNT"] = "1"
     client = NotebookClient(book, timeout=300)
     client.execute(cwd=str(folder), env=environment)
     wrong = []
