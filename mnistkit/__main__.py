@@ -1,4 +1,4 @@
-"""The command line: python -m mnistkit report | data | train | bench.
+"""The command line: python -m mnistkit report | verify | data | train | bench.
 
 An error that the user can mend is one line on stderr and exit status 2. Each command
 imports torch and the notebook tools only when it runs, so that --help answers at once.
@@ -42,7 +42,7 @@ def build_parser(with_run: bool) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "python -m mnistkit", description="MNIST, a course"
     )
-    names = "report | data | train | bench"
+    names = "report | verify | data | train | bench"
     commands = parser.add_subparsers(required=True, metavar=names)
 
     command = commands.add_parser(
@@ -67,6 +67,32 @@ def build_parser(with_run: bool) -> argparse.ArgumentParser:
         "--update-notebooks",
         action="store_true",
         help="put the outputs into notebooks/ (full scale only)",
+    )
+    command.add_argument(
+        "--no-verify",
+        dest="verify",
+        action="store_false",
+        help="train no runs anew at the end of a full report, to compare them",
+    )
+
+    command = commands.add_parser(
+        "verify",
+        help="train some of the stored runs anew and compare",
+        description="Train some of the stored runs anew, drawn by lot, and compare "
+        "them with their records. The exit status is 1 if a result is different.",
+    )
+    command.set_defaults(command=verify)
+    command.add_argument("--runs", type=int, default=3, help="how many (3)")
+    command.add_argument(
+        "--seconds",
+        type=float,
+        default=60.0,
+        help="draw from the runs that took at most so long each (60)",
+    )
+    command.add_argument(
+        "--seed",
+        type=int,
+        help="draw as the check that printed this number; default: the day (UTC)",
     )
 
     command = commands.add_parser("data", help="find, verify and describe the data")
@@ -113,6 +139,12 @@ def report(**options: Any) -> int:
     from mnistkit.report.execute import run_report
 
     return run_report(**options)
+
+
+def verify(**options: Any) -> int:
+    from mnistkit.report.verify import run_verify
+
+    return run_verify(**options)
 
 
 def data() -> int:

@@ -25,9 +25,13 @@ from mnistkit.report.copies import keep_copy, update_notebook
 from mnistkit.report.experiments import read_run_lists
 from mnistkit.report.one_chapter import ChapterProcess
 from mnistkit.report.publish import build_index
+from mnistkit.report.verify import spot_check
 from mnistkit.storage import places
 from mnistkit.storage.files import MNIST
 from mnistkit.storage.store import Store, packed, write_atomically
+
+# The check at the end of a report takes about 20 s on two cores.
+CHECKED_RUNS, CHECKED_SECONDS = 3, 10.0
 
 
 def run_report(
@@ -36,20 +40,24 @@ def run_report(
     jobs: int | None = None,
     fresh: bool = False,
     update_notebooks: bool = False,
+    verify: bool = True,
 ) -> int:
     """Execute the chapters, `jobs` at a time, and publish reports/[scale/]index.html.
 
     `jobs` is 2 by default, and 1 at the paper scale, where one chapter keeps a GPU
     busy. Without a `scale` the data decide, see `default_scale`. `only` holds numbers
     or names of chapters; `fresh` trains again what the store has; `update_notebooks`
-    (full scale only) puts the outputs into notebooks/.
+    (full scale only) puts the outputs into notebooks/. With `verify`, a report of all
+    chapters at the full scale ends with a check: some of its runs are trained anew, and
+    compared (verify.py). The page has the result, and no file that is committed.
 
     Returns the exit status: 0; 1 if a chapter failed (<chapter>.failed.ipynb is kept,
-    and the others go on); 128 plus the number of the signal that interrupted the
-    report. A notebook that cannot be executed is named and left out; the status is then
-    1 if it was asked for or is one of SCALES. ValueError, before any chapter is
-    executed, for an unknown chapter or scale and for a parameter that a notebook does
-    not declare; OSError for a folder that cannot be written.
+    and the others go on), or if the check finds a difference; 128 plus the number of
+    the signal that interrupted the report. A notebook that cannot be executed is named
+    and left out; the status is then 1 if it was asked for or is one of SCALES.
+    ValueError, before any chapter is executed, for an unknown chapter or scale and for
+    a parameter that a notebook does not declare; OSError for a folder that cannot be
+    written.
     """
     if jobs is not None and jobs < 1:
         raise ValueError(f"jobs must be at least 1, got {jobs}")
@@ -84,14 +92,19 @@ def run_report(
             if scale == "full" and mnist.source == "mnist" and is_ours:
                 is_whole = not (only or left_out or failed)
                 pack_archive(places.records_folder() / "full.zip", is_whole)
-            print(f"{build_index(scale)}  ({time.perf_counter() - start:.0f} s)")
+            check = None
+            if verify and scale == "full" and not only:
+                check = spot_check(CHECKED_RUNS, CHECKED_SECONDS)
+                print(check.text())
+            page = build_index(scale, check.markdown() if check else "")
+            print(f"{page}  ({time.perf_counter() - start:.0f} s)")
             if update_notebooks:
                 for name in set(todo) - set(failed):
                     update_notebook(name, out / f"{name}.ipynb")
     except KeyboardInterrupt as interrupt:
         print("interrupted; finished runs are kept", file=sys.stderr)
         return 128 + interrupt.args[0]
-    return 1 if failed or left_out else 0
+    return 1 if failed or left_out or (check and check.has_failed) else 0
 
 
 def prepare(folder: Path) -> None:

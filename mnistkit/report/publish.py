@@ -43,8 +43,10 @@ IMAGE = re.compile(r"""(!\[[^\]]*\]\(|<img\s[^>]*?src=["'])([^)"'\s>]+)""")
 CHAPTER_LINK = re.compile(r"\]\((\d\d_\w+)\.ipynb(#[^)\s]*)?\)")
 
 
-def build_index(scale: str) -> Path:
+def build_index(scale: str, spot_check: str = "") -> Path:
     """Merge the executed chapters of a scale into reports/[scale]/index.html.
+
+    `spot_check` is the last section, in Markdown: the runs that were trained anew.
 
     Returns the path of this one file: images and style are embedded, formulas are
     MathML. Its first section says from which data, when and on which machine each
@@ -63,7 +65,7 @@ def build_index(scale: str) -> Path:
             unreadable.add(name)
     merged = new_notebook()
     merged.metadata["language_info"] = {"name": "python"}
-    about = _about(scale, executed, unreadable, out)
+    about = _about(scale, executed, unreadable, out, bool(spot_check))
     merged.cells.append(new_markdown_cell(about, id="about"))
     for name, book in executed.items():
         for cell in _cells(name, book):
@@ -71,6 +73,8 @@ def build_index(scale: str) -> Path:
             cell.id = f"{name[:2]}-cell-{len(merged.cells)}"
             merged.cells.append(cell)
     merged.cells.append(new_markdown_cell(_list_of_files(scale, out), id="files"))
+    if spot_check:
+        merged.cells.append(new_markdown_cell(spot_check, id="spot-check"))
     text = _to_html(nbformat.writes(merged))
     write_atomically(out / "index.html", text.encode())
     return out / "index.html"
@@ -183,7 +187,11 @@ def _link(text: str, address: str) -> str:
 
 
 def _about(
-    scale: str, executed: dict[str, NotebookNode], unreadable: set[str], out: Path
+    scale: str,
+    executed: dict[str, NotebookNode],
+    unreadable: set[str],
+    out: Path,
+    is_checked: bool,
 ) -> str:
     """Return the first section, as Markdown: the scale, and a table of the chapters."""
     rows = []
@@ -200,6 +208,11 @@ def _about(
         seconds = f"{stamp['seconds']:,.0f}" if stamp else ""
         link = _link(name, f"#{name}") if name in executed else _plain(name)
         rows.append(f"| {link} | {data} | {finished} | {seconds} | {machine} |")
+    check = ""
+    if is_checked:
+        check = " Some runs were [trained anew](#runs-trained-anew), and compared."
+    elif scale == "full":
+        check = " For this page no run was trained anew to be compared."
     versions = (f"{name} {importlib.metadata.version(name)}" for name in VERSIONS)
     return f"""# About this report
 
@@ -213,7 +226,7 @@ questions and the explanations.
 |-----|---------|-----|--:|-----|
 {chr(10).join(rows)}
 
-The [list of figures and tables](#figures-and-tables) leads to their files.
+The [list of figures and tables](#figures-and-tables) leads to their files.{check}
 """
 
 
