@@ -86,6 +86,7 @@ def test_data_says_what_was_found(mnist, capsys):
         ("report --only 99", f"unknown chapter '99'; known: {chapters()[0]}"),
         ("report --jobs 0", "jobs must be at least 1"),
         ("report --scale smoke --update-notebooks", "full scale only"),
+        ("verify --runs 0", "runs and seconds must be above 0, not 0 and 60"),
     ],
 )
 def test_bad_input(arguments, message, store_folder, capsys):

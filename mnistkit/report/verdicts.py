@@ -30,7 +30,7 @@ SAME, ROUNDING, SPREAD = "same bits", "same within rounding", "within the seeds'
 DIFFERENT, UNKNOWN = "different", "cannot be judged"
 
 # Largest relative difference of the first losses; bfloat16 rounds to 2**-9 of a number.
-# One in eleven pairs of stored runs with different seeds agrees as well, by chance.
+# About one in eleven pairs of stored runs with different seeds agrees as well.
 START = {"fp32": 2e-3, "bf16": 2**-7}
 LATER = 0.1  # largest difference of an epoch's loss, as a share of the first epoch's
 EQUAL = 1e-6  # relative; losses that agree to this are those of one network

@@ -102,8 +102,8 @@ def spot_check(runs: int, seconds: float, seed: int | None = None) -> SpotCheck:
         reasons.append(f"{what}: {verdict}. {reason}")
     return SpotCheck(
         f"{len(drawn)} of {len(records)} stored runs were trained anew on {here}. They "
-        f"were drawn with --seed {seed} from the {len(fit)} that {took}. The first loss "
-        "is the mean training loss of the first 100 steps.",
+        f"were drawn with --seed {seed} from the {len(fit)} that {took}. The first "
+        "loss is the mean training loss of the first 100 steps.",
         rows,
         reasons,
     )
