@@ -277,15 +277,12 @@ def rotation_that_loses(differ, records):
 
 
 def final_network(differ, records):
-    def of_two_conv(run):
-        return run.model == "two_conv"
-
     settings = dict(model="two_conv", optimizer="adam", schedule="step", lr=0.0003)
-    records = on_all_images(records, "schedules", **settings)
+    records = on_all_images(records | {"schedules": []}, "schedules", **settings)
     return with_scores(
         records,
         "schedules",
-        of_two_conv,
+        everywhere,
         train_accuracy=0.999,
         val_accuracy=0.991,
         test_accuracy=0.98 if differ else 0.989,
