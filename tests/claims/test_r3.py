@@ -19,7 +19,13 @@ NOISE = [0.0001, -0.0001, 0.0, 0.0002, -0.0002]  # rules say nothing without sca
 
 @pytest.fixture
 def records(stored):
-    return dict(stored.records)
+    """All records, those of `schedules` with three seeds: one seed decides nothing."""
+    records = dict(stored.records)
+    first = [record for record in records["schedules"] if record.run.seed == 0]
+    records["schedules"] = [changed(r, seed=seed) for seed in range(3) for r in first]
+    # A claim that looks at these first would not see what is planted in the others.
+    records.pop("as_printed", None)
+    return records
 
 
 @pytest.fixture(scope="session")
