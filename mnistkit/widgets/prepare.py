@@ -13,6 +13,8 @@ from torch import Tensor
 SIDE, BOX, MIDDLE = 28, 20, 14.0
 # Grey paper is not of one grey: this many standard deviations of it are no ink yet.
 NOISE = 4.0
+# Below this share of the darkest ink there is none: JPEG surrounds strokes with it.
+FAINT = 0.05
 # Ink apart from the digit counts as a speck below this share of the largest stroke.
 SPECK = 0.02
 
@@ -52,20 +54,41 @@ def prepare(image: npt.ArrayLike) -> Tensor:
 def find_ink(image: npt.ArrayLike) -> Tensor:
     """Return how much ink is at each pixel of a picture: float32 [H, W] in 0..1.
 
-    The grey at the border is the paper; ink is what differs from it, towards dark or
-    light, whichever goes further. Specks do not count. ValueError as `prepare`.
+    Ink is what differs from the paper, towards dark or light, whichever goes further.
+    Specks do not count. ValueError as `prepare`.
     """
     grey = to_grey(image)
-    border = np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
-    paper = np.median(border)
-    # The median of the distances is 0.67 standard deviations of a normal distribution.
-    deviation = np.median(np.abs(border - paper)) / 0.67
-    is_light = grey.max() - paper > paper - grey.min()
-    ink = (grey - paper if is_light else paper - grey) - NOISE * deviation
-    ink = without_specks(ink.clip(0, None))
+    paper, deviation = find_paper(grey)
+    lighter = grey - paper
+    ink = lighter if lighter.max() > -lighter.min() else -lighter
+    least = max(NOISE * deviation, FAINT * ink.max())
+    ink = without_specks(np.where(ink > least, ink, 0))
     if ink.max() < 1 / 255:
         raise ValueError("there is no digit on the image: it is of one grey")
     return torch.from_numpy((ink / ink.max()).astype(np.float32))
+
+
+def find_paper(grey: np.ndarray) -> tuple[np.ndarray, float]:
+    """Return the grey of the paper at each pixel [H, W], and its standard deviation.
+
+    What lies at the border of the picture is paper. Its grey may change evenly from one
+    side of the picture to the other, as it does in a photo by a window.
+    """
+    height, width = grey.shape
+    places = np.stack([np.ones((height, width)), *np.indices((height, width))], 2)
+    is_border = np.pad(
+        np.zeros((height, width), bool)[1:-1, 1:-1], 1, constant_values=1
+    )
+    border, at = grey[is_border], places[is_border]
+
+    def deviation(distances: np.ndarray) -> float:
+        # The median distance is 0.67 standard deviations of a normal distribution.
+        return float(np.median(np.abs(distances))) / 0.67
+
+    distances = border - np.median(border)
+    near = np.abs(distances) <= NOISE * deviation(distances)  # leaves out ink there
+    plane = np.linalg.lstsq(at[near], border[near], rcond=None)[0]
+    return places @ plane, deviation(border - at @ plane)
 
 
 def to_grey(image: npt.ArrayLike) -> np.ndarray:

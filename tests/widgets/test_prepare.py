@@ -9,7 +9,7 @@ from PIL import Image
 from mnistkit import Run
 from mnistkit.runs import read_record
 from mnistkit.train import predict
-from mnistkit.widgets.prepare import find_ink, prepare, read_image
+from mnistkit.widgets.prepare import FAINT, find_ink, prepare, read_image
 
 
 @pytest.fixture(scope="module")
@@ -42,12 +42,12 @@ def paste(image, side, zoom, top, left, dark=True):
     return 255 - canvas if dark else canvas
 
 
-def test_an_image_of_mnist_stays_as_it_is(mnist):
+def test_an_image_of_mnist_stays_as_it_is_but_for_faint_pixels(mnist):
     changed = [
         (prepare(image.numpy()).int() - image.int()).abs().max().item()
         for image in mnist.test_images[:200]
     ]
-    assert np.mean(np.array(changed) <= 1) > 0.95
+    assert np.mean(np.array(changed) <= 1 + FAINT * 255) > 0.95
 
 
 @pytest.mark.parametrize("dark", [True, False])
