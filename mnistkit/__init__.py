@@ -14,8 +14,9 @@ The lesson plan, in the order in which the files build on each other:
     plots        How do frames become figures?
     wording      How does a sentence state a number?
 
-Below them lie storage/ (files and places), workers/ (processes and progress), report/
-(chapters and their page), claims/ (what chapter 07 judges) and bench/ (speed).
+Below them lie storage/ (files and places), workers/ (processes and progress), widgets/
+(what a reader touches), report/ (chapters and their page), claims/ (what chapter 07
+judges) and bench/ (speed).
 
 Notebooks import from here: `from mnistkit import Run, sweep, load_mnist, plots`. A name
 is looked up in its module at its first use, so that `import mnistkit` loads nothing.
@@ -48,6 +49,9 @@ _MODULE_OF_NAME = {
     "Chapter": "report.chapter",
     "use_style": "report.chapter",
     "check": "exercises",
+    "DrawADigit": "widgets.draw",
+    "prepare": "widgets.prepare",
+    "read_image": "widgets.prepare",
 }
 
 

@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parents[1] / "mnistkit"
 # What a file or folder may import stands before it.
 ORDER = (
     "storage data models steps train definitions runs workers sweeps "
-    "stats wording tables plots exercises report claims bench"
+    "stats wording tables plots exercises widgets report claims bench"
 )
 MODULES = {
     ".".join(path.relative_to(PACKAGE).with_suffix("").parts): ast.parse(
@@ -78,7 +78,7 @@ def loaded_by(statement: str) -> set[str]:
 @pytest.mark.parametrize(
     ("statement", "heavy"),
     [
-        ("import mnistkit", "numpy torch pandas"),
+        ("import mnistkit", "numpy torch pandas anywidget ipywidgets"),
         ("import mnistkit.__main__", "numpy torch pandas"),
         ("import mnistkit.stats, mnistkit.plots", "torch sklearn seaborn"),
         ("import mnistkit.sweeps", "sklearn seaborn matplotlib torchvision"),

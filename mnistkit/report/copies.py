@@ -58,7 +58,10 @@ def shows_figures(book: NotebookNode) -> bool:
 
 
 def clean(book: NotebookNode) -> None:
-    """Drop what changes at every execution, and widgets, which need a live kernel."""
+    """Drop what changes at every execution, and widgets, which need a live kernel.
+
+    Of a widget that has a picture (`mnistkit.widgets.base`) that picture stays.
+    """
     book.metadata.pop("papermill", None)
     book.metadata.pop("widgets", None)
     for cell in book.cells:
@@ -66,7 +69,14 @@ def clean(book: NotebookNode) -> None:
             if key != "tags" or not cell.metadata.get("tags"):
                 cell.metadata.pop(key, None)
         if cell.cell_type == "code":
-            cell.outputs = [o for o in cell.outputs if WIDGET not in o.get("data", {})]
+            cell.outputs = [output for output in cell.outputs if is_kept(output)]
+
+
+def is_kept(output: NotebookNode) -> bool:
+    """Whether anything is left of an output once its widget, if it is one, is gone."""
+    data = output.get("data", {})
+    is_widget = data.pop(WIDGET, None) is not None
+    return not is_widget or any(kind.startswith("image/") for kind in data)
 
 
 def update_notebook(name: str, executed: Path) -> None:

@@ -1,5 +1,6 @@
 """Prepare a picture of a digit as MNIST's own images were prepared."""
 
+import math
 import os
 
 import numpy as np
@@ -160,9 +161,11 @@ def centre(digit: Tensor) -> Tensor:
     image = torch.zeros(SIDE, SIDE, dtype=torch.uint8)
     place = []
     for axis, side in enumerate(digit.shape):
-        mass = digit.sum(1 - axis)
-        middle = (mass @ torch.arange(side).to(mass)) / mass.sum()
-        place.append(min(max(round(MIDDLE - middle.item()), 0), SIDE - side))
+        mass = digit.double().sum(1 - axis)
+        middle = (mass @ torch.arange(side).double() / mass.sum()).item()
+        # Halfway between two pixels, but for rounding errors, the first one is taken.
+        first = math.ceil(MIDDLE - middle - 0.501)
+        place.append(min(max(first, 0), SIDE - side))
     (top, left), (height, width) = place, digit.shape
     pixels = (255 * digit).round().to(torch.uint8)
     image[top : top + height, left : left + width] = pixels

@@ -30,6 +30,15 @@ def test_a_clean_notebook_has_no_widgets(project):
     assert book.cells[-1].outputs == [text]
 
 
+def test_the_still_of_a_widget_stays(project):
+    book = nbformat.read(project.plant("01_good"), 4)
+    still = {"text/plain": "a widget", "image/png": "AAAA"}
+    widget = {"application/vnd.jupyter.widget-view+json": {"model_id": "1"}}
+    book.cells[-1].outputs = [new_output("display_data", data=still | widget)]
+    clean(book)
+    assert book.cells[-1].outputs == [new_output("display_data", data=still)]
+
+
 @pytest.fixture
 def executed(project):
     """The copy of a planted notebook 01_good, with an output."""
