@@ -43,7 +43,7 @@ const PAGE = (id) => `
 </div>
 <p class="problem" role="alert" hidden></p>`;
 
-const percent = (p) => `${(100 * p).toFixed(1)} %`;
+const percent = (p) => `${(100 * p).toFixed(1)}%`;
 const best = (row) => row.indexOf(Math.max(...row));
 
 function make(tag, properties = {}, children = []) {
@@ -92,8 +92,6 @@ function radios(model, fieldset, id, trait, choices, content) {
 function render({ model, el }) {
   const id = `mnistkit-draw-${++views}`;
   el.classList.add("mnistkit-draw");
-  // Otherwise JupyterLab takes the keys for its own commands.
-  el.dataset.lmSuppressShortcuts = "true";
   el.innerHTML = PAGE(id);
   const find = (selector) => el.querySelector(selector);
   const paper = find(".paper");
@@ -168,16 +166,13 @@ function render({ model, el }) {
       bar.style.width = `${100 * row[digit]}%`;
       share.textContent = has ? percent(row[digit]) : "";
     });
-    const verdict = find(".verdict");
-    if (has) {
-      const number = make("b", { className: "read", textContent: top });
-      verdict.replaceChildren(`${network} reads `, number);
-    } else {
-      verdict.textContent = `${network} waits for a digit`;
-    }
+    const number = make("b", { className: "read", textContent: top });
+    find(".verdict").replaceChildren(
+      ...(has ? [`${network} reads `, number] : [`${network} waits for a digit`]),
+    );
     const among = model.get("compared").toLocaleString("en");
     find(".heading").textContent =
-      `Nearest of ${among} training images, pixel by pixel`;
+      `The nearest of ${among} training images, pixel by pixel`;
     find(".images").replaceChildren(
       ...(nearest?.[given] ?? []).map(({ label, pixels }) => {
         const image = thumbnail();
@@ -299,7 +294,6 @@ function render({ model, el }) {
     const way = ARROWS[event.key];
     if (!way && event.key !== " ") return;
     event.preventDefault();
-    event.stopPropagation();
     cursor.hidden = false;
     const from = at;
     if (way) {
@@ -311,6 +305,12 @@ function render({ model, el }) {
     moveCursor();
   });
 
+  // JupyterLab would take plain keys for its commands, such as x, which cuts the cell.
+  el.addEventListener("keydown", (event) => {
+    const isCommand = event.ctrlKey || event.metaKey || event.altKey;
+    const runsCell = event.key === "Enter" && event.shiftKey;
+    if (!isCommand && !runsCell) event.stopPropagation();
+  });
   find(".clear").addEventListener("click", clear);
   for (const trait of ["given", "network", "problem"]) {
     model.on(`change:${trait}`, show);

@@ -130,7 +130,7 @@ class DrawADigit(Widget):
             probabilities[name] = dict(zip(INPUTS, rows, strict=True))
         # |a - b|² = |a|² - 2ab + |b|², where |b|² is the same for all.
         flat = images.flatten(1).float()
-        distances = self._norms[:, None] - 2 * self._pixels @ flat.T
+        distances = self._norms[:, None] - self._pixels @ (2 * flat).T
         nearest = distances.topk(min(SHOWN, len(distances)), 0, largest=False).indices
         return {
             "inputs": {

@@ -1,0 +1,120 @@
+"""JupyterLab on this machine alone, and pages that note what goes wrong."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import nbformat
+from nbformat.v4 import new_code_cell, new_notebook
+
+TOKEN = "mnistkit"
+SETTINGS = {
+    # Lab's question whether it may ask for news would cover a corner.
+    "apputils-extension/notification": {"fetchNews": "false"},
+}
+
+
+class Lab:
+    """A running JupyterLab, and its folder of notebooks."""
+
+    def __init__(self, folder: Path, settings: dict) -> None:
+        self.folder = folder / "notebooks"
+        self.folder.mkdir()
+        for name, values in (SETTINGS | settings).items():
+            path = folder / "settings" / "@jupyterlab" / f"{name}.jupyterlab-settings"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps(values), encoding="utf-8")
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        self.address = f"http://127.0.0.1:{port}"
+        own = {
+            "JUPYTERLAB_SETTINGS_DIR": "settings",
+            "JUPYTERLAB_WORKSPACES_DIR": "workspaces",
+            "JUPYTER_CONFIG_DIR": "config",
+            "JUPYTER_RUNTIME_DIR": "runtime",
+            "JUPYTER_DATA_DIR": "data",
+            "IPYTHONDIR": "ipython",
+        }
+        command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root"]
+        options = {
+            "ServerApp.ip": "127.0.0.1",
+            "ServerApp.port": port,
+            # Without it Lab would take the next port, where another server may answer.
+            "ServerApp.port_retries": 0,
+            "ServerApp.root_dir": self.folder,
+            "IdentityProvider.token": TOKEN,
+        }
+        self.log = folder / "lab.txt"
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [*command, *(f"--{key}={value}" for key, value in options.items())],
+                env=os.environ | {key: str(folder / own[key]) for key in own},
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+        self._wait(seconds=60)
+
+    def _wait(self, seconds: float) -> None:
+        end = time.monotonic() + seconds
+        while self.process.poll() is None and time.monotonic() < end:
+            try:
+                status = f"{self.address}/api/status?token={TOKEN}"
+                urllib.request.urlopen(status, timeout=5).close()
+                return
+            except OSError:
+                time.sleep(0.2)
+        self.stop()
+        raise RuntimeError(
+            f"JupyterLab does not answer: {self.log.read_text()[-2000:]}"
+        )
+
+    def stop(self) -> None:
+        """End the server and its kernels."""
+        self.process.terminate()
+        try:
+            self.process.wait(20)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+    def plant(self, name: str, *cells: str) -> None:
+        """Write a notebook of code cells."""
+        book = new_notebook(cells=[new_code_cell(cell) for cell in cells])
+        book.metadata["kernelspec"] = {
+            "name": "python3",
+            "display_name": "Python 3",
+            "language": "python",
+        }
+        nbformat.write(book, self.folder / name)
+
+    def open(self, page, name: str) -> None:
+        """Show a notebook on a page of the browser, which notes what goes wrong."""
+        page.goto(f"{self.address}/doc/tree/{name}?token={TOKEN}&reset")
+        page.locator(".jp-CodeCell").first.wait_for(timeout=60_000)
+        # A cell that is run before its kernel is there would ask for one.
+        page.get_by_text("| Idle").wait_for(timeout=60_000)
+
+
+def watched(context):
+    """A page with the list `problems`: errors, and requests that leave the machine."""
+    page = context.new_page()
+    page.problems = []
+
+    def request(made):
+        if not made.url.startswith(("http://127.0.0.1:", "data:", "blob:")):
+            page.problems.append(f"request of {made.url}")
+
+    def message(said):
+        if said.type == "error":
+            page.problems.append(f"console: {said.text}")
+
+    page.on("request", request)
+    page.on("console", message)
+    page.on("pageerror", lambda error: page.problems.append(f"error: {error}"))
+    return page
