@@ -269,9 +269,7 @@ function render({ model, el }) {
   });
   for (const kind of ["pointerup", "pointercancel"]) {
     paper.addEventListener(kind, (event) => {
-      if (!paper.hasPointerCapture(event.pointerId)) return;
-      last = null;
-      send();
+      if (paper.hasPointerCapture(event.pointerId)) last = null;
     });
   }
 

@@ -195,9 +195,9 @@ class DrawADigit(Widget):
 
 
 def small_digit() -> np.ndarray:
-    """Return the first 3 of the test images as ink [280, 280], small, in a corner."""
+    """Return a 3 of the test images as ink [280, 280], small, in a corner."""
     mnist = load_mnist()
-    three = mnist.test_images[mnist.test_labels == 3][0]
+    three = mnist.test_images[mnist.test_labels == 3][1]
     larger = F.interpolate(
         three[None, None].float() / 255, scale_factor=4, mode="bilinear"
     )
