@@ -2,19 +2,11 @@
 
 import os
 import shutil
-from pathlib import Path
 
 import pytest
 from lab_server import Lab, watched
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-
-
-def pytest_collection_modifyitems(items):
-    """Mark the tests of this folder, so that they can be left out."""
-    for item in items:
-        if Path(__file__).parent in item.path.parents:
-            item.add_marker(pytest.mark.browser)
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,8 @@ import re
 
 import pytest
 
+pytestmark = pytest.mark.browser
+
 NOTEBOOK = "draw.ipynb"
 CELL = """
 from mnistkit import DrawADigit, Run, build_model, sweep
@@ -24,8 +26,10 @@ THREE += [(160, 138), (190, 165), (190, 205), (160, 232), (120, 236), (85, 215)]
 
 
 @pytest.fixture(scope="module")
-def executed(lab, chromium):
+def executed(mnist, lab, chromium):
     """The notebook, run and saved once."""
+    if mnist.source != "mnist":
+        pytest.skip("the stored network is one of all of MNIST: set MNISTKIT_DATA")
     lab.plant(NOTEBOOK, CELL)
     page = chromium.new_page()
     lab.open(page, NOTEBOOK)
