@@ -165,11 +165,13 @@ class DrawADigit(Widget):
         ax = drawing.subplots()
         ax.imshow(1 - ink, cmap="gray", vmin=0, vmax=1)
         ax.set(xticks=[], yticks=[])
+        ax.spines[:].set_visible(True)  # the paper's edge, in any style
         ax.set_title("drawn", fontsize=10)
         for ax, given in zip(inputs.subplots(3, 1), INPUTS, strict=True):
             pixels = np.frombuffer(answer["inputs"][given], np.uint8)
             ax.imshow(pixels.reshape(SIDE, SIDE), cmap="gray", vmin=0, vmax=255)
             ax.set(xticks=[], yticks=[])
+            ax.spines[:].set_visible(True)
             text = f"{given}\n{self.network} reads\n{read[given]}"
             ax.text(1.12, 0.5, text, transform=ax.transAxes, va="center", fontsize=9)
         upper, lower = bars.subfigures(2, 1, height_ratios=[3.2, 1])
