@@ -15,7 +15,14 @@ from mnistkit.storage import places
 SCALES: dict[str, dict[str, dict[str, Any]]] = {
     "smoke": {
         "00_start_here": dict(
-            train_size=500, epochs=2, run_size=200, run_epochs=1, eval_size=200
+            train_size=500,
+            epochs=2,
+            run_size=200,
+            run_epochs=1,
+            eval_size=200,
+            readers=["mlp"],
+            reader_size=200,
+            reader_epochs=1,
         ),
         "01_data_exploration": dict(embed_size=200, train_size=500, eval_size=200),
         "02_model_zoo": dict(
@@ -75,7 +82,14 @@ SCALES: dict[str, dict[str, dict[str, Any]]] = {
         "07_five_reports_revisited": {},
     },
     "quick": {
-        "00_start_here": dict(run_size=1000, run_epochs=3, eval_size=1000),
+        "00_start_here": dict(
+            run_size=1000,
+            run_epochs=3,
+            eval_size=1000,
+            readers=["mlp"],
+            reader_size=2000,
+            reader_epochs=4,
+        ),
         "01_data_exploration": dict(embed_size=800, train_size=10000),
         "02_model_zoo": dict(
             networks=["mlp", "lenet", "small_resnet", "four_conv"],
