@@ -19,7 +19,6 @@ EXPERIMENTS = {
     "without_eval": "R2's network, tested without eval()",
     "rotation": "a network on all images with and without rotations",
     "schedules": "R3's schedules and optimizers",
-    "small_schedules": "a small network under three schedules",
     "as_printed": "R3's network with softmax twice, tested as R3 did",
     "softmax_twice": "a few epochs with softmax once and twice",
 }

@@ -61,20 +61,7 @@ SCALES: dict[str, dict[str, dict[str, Any]]] = {
             eval_seeds=2,
         ),
         "05_lr_schedules": dict(
-            model="small_resnet",
-            train_size=100,
-            eval_size=50,
-            epochs=4,
-            seeds=2,
-            long_epochs=6,
-            long_seeds=1,
-            printed_seeds=2,
-            small_size=64,
-            small_eval_size=50,
-            small_seeds=2,
-            demo_size=64,
-            demo_eval_size=50,
-            demo_seeds=2,
+            train_size=200, eval_size=100, epochs=2, seeds=2, demo_size=64, demo_seeds=2
         ),
         "06_confusion_matrix_analysis": dict(
             train_size=256, eval_size=200, epochs=2, seeds=2
@@ -124,17 +111,10 @@ SCALES: dict[str, dict[str, dict[str, Any]]] = {
             eval_seeds=3,
         ),
         "05_lr_schedules": dict(
-            train_size=300,
-            eval_size=200,
-            epochs=6,
-            seeds=2,
-            long_epochs=12,
-            long_seeds=1,
-            printed_seeds=1,
-            small_size=300,
-            small_eval_size=300,
+            train_size=400,
+            eval_size=300,
+            epochs=4,
             demo_size=192,
-            demo_eval_size=300,
             demo_seeds=3,
         ),
         "06_confusion_matrix_analysis": dict(

@@ -19,13 +19,7 @@ NOISE = [0.0001, -0.0001, 0.0, 0.0002, -0.0002]  # rules say nothing without sca
 
 @pytest.fixture
 def records(stored):
-    """All records, those of `schedules` with three seeds: one seed decides nothing."""
-    records = dict(stored.records)
-    first = [record for record in records["schedules"] if record.run.seed == 0]
-    records["schedules"] = [changed(r, seed=seed) for seed in range(3) for r in first]
-    # A claim that looks at these first would not see what is planted in the others.
-    records.pop("as_printed", None)
-    return records
+    return dict(stored.records)
 
 
 @pytest.fixture(scope="session")
@@ -283,12 +277,15 @@ def rotation_that_loses(differ, records):
 
 
 def final_network(differ, records):
+    def of_two_conv(run):
+        return run.model == "two_conv"
+
     settings = dict(model="two_conv", optimizer="adam", schedule="step", lr=0.0003)
-    records = on_all_images(records | {"schedules": []}, "schedules", **settings)
+    records = on_all_images(records, "schedules", **settings)
     return with_scores(
         records,
         "schedules",
-        everywhere,
+        of_two_conv,
         train_accuracy=0.999,
         val_accuracy=0.991,
         test_accuracy=0.98 if differ else 0.989,
