@@ -49,6 +49,7 @@ _MODULE_OF_NAME = {
     "Chapter": "report.chapter",
     "use_style": "report.chapter",
     "check": "exercises",
+    "live": "widgets.live",
     "DrawADigit": "widgets.draw",
     "prepare": "widgets.prepare",
     "read_image": "widgets.prepare",
