@@ -50,6 +50,7 @@ _MODULE_OF_NAME = {
     "use_style": "report.chapter",
     "check": "exercises",
     "live": "widgets.live",
+    "Ravine": "widgets.ravine",
     "DrawADigit": "widgets.draw",
     "prepare": "widgets.prepare",
     "read_image": "widgets.prepare",

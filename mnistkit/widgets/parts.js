@@ -25,6 +25,13 @@ function short(x) {
   return String(Number(x.toPrecision(3)));
 }
 
+// A power of ten, such as 0.001, 1000 or 10⁶.
+function power(exponent) {
+  if (Math.abs(exponent) < 4) return short(10 ** exponent);
+  const digits = [...String(exponent)].map((d) => (d === "-" ? "⁻" : "⁰¹²³⁴⁵⁶⁷⁸⁹"[d]));
+  return `10${digits.join("")}`;
+}
+
 // Begin a widget in its element; JupyterLab would take plain keys for its commands,
 // such as x, which cuts the cell.
 function begin(el, name, page) {
@@ -100,8 +107,8 @@ function stepped(event, row, column, rows, columns) {
 // About `n` round numbers between low and high.
 function ticks(low, high, n = 4) {
   const raw = (high - low) / n || 1;
-  const power = 10 ** Math.floor(Math.log10(raw));
-  const step = power * [1, 2, 5, 10].find((factor) => factor * power >= raw * 0.999);
+  const unit = 10 ** Math.floor(Math.log10(raw));
+  const step = unit * [1, 2, 5, 10].find((factor) => factor * unit >= raw * 0.999);
   const found = [];
   for (let i = Math.ceil(low / step - 1e-9); i * step <= high + step * 1e-9; i++) {
     found.push(Number((i * step).toPrecision(10)));
@@ -141,12 +148,12 @@ function chart({ title, xlabel, label, series, x, y, log = false, whole = true, 
     : ticks(low, high);
   if (log && heights.length > 6) {
     const every = Math.ceil(heights.length / 5);
-    heights = heights.filter((power) => power % every === 0);
+    heights = heights.filter((exponent) => exponent % every === 0);
   }
   for (const tick of heights) {
     const at = up(log ? 10 ** tick : tick);
     line(left, at, width - right, at, "rule");
-    text(short(log ? 10 ** tick : tick), { x: left - 6, y: at + 4, class: "tick end" });
+    text(log ? power(tick) : short(tick), { x: left - 6, y: at + 4, class: "tick end" });
   }
   for (const tick of ticks(x[0], x[1], 6)) {
     if (whole && !Number.isInteger(tick)) continue;

@@ -23,7 +23,9 @@ def training(mnist):
         images, labels = mnist.train_images[:320], mnist.train_labels[:320]
         batches = Batches(images, labels, batch_size=32)
         optimizer = torch.optim.Adam(model.parameters())
-        return fit(model, batches, optimizer, epochs=epochs, validation=(images, labels))
+        return fit(
+            model, batches, optimizer, epochs=epochs, validation=(images, labels)
+        )
 
     return start
 
@@ -68,7 +70,9 @@ def test_the_curves_are_those_of_the_rows(training, monkeypatch):
     for drawn, row in zip(curves.rows, rows, strict=True):
         assert drawn.items() <= row.items() and "val_loss" in drawn
     _, alt = curves.picture()
-    assert f"after 2 epochs, the accuracy at last {100 * row['val_accuracy']:.1f}" in alt
+    assert (
+        f"after 2 epochs, the accuracy at last {100 * row['val_accuracy']:.1f}" in alt
+    )
 
 
 def test_the_button_ends_the_loop_after_the_epoch(training, monkeypatch):
