@@ -51,6 +51,7 @@ _MODULE_OF_NAME = {
     "check": "exercises",
     "live": "widgets.live",
     "Ravine": "widgets.ravine",
+    "LookInside": "widgets.look",
     "DrawADigit": "widgets.draw",
     "prepare": "widgets.prepare",
     "read_image": "widgets.prepare",

@@ -37,7 +37,9 @@ class Curves(Widget):
     _esm = joined("js", "live")
     _css = joined("css", "live")
 
-    rows = traitlets.List().tag(sync=True)  # of each row of `fit`, what is drawn
+    rows: traitlets.List = traitlets.List().tag(
+        sync=True
+    )  # of each row of `fit`, what is drawn
     epochs = traitlets.Int(0).tag(sync=True)  # how many are planned, 0 if not known
     state = traitlets.Enum(list(ENDS), "learning").tag(sync=True)
     ends = traitlets.Dict(ENDS).tag(sync=True)
