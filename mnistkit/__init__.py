@@ -52,6 +52,7 @@ _MODULE_OF_NAME = {
     "live": "widgets.live",
     "Ravine": "widgets.ravine",
     "LookInside": "widgets.look",
+    "ReadTheMatrix": "widgets.matrix",
     "DrawADigit": "widgets.draw",
     "prepare": "widgets.prepare",
     "read_image": "widgets.prepare",

@@ -36,38 +36,6 @@ const PAGE = (id) => `
 <div class="maps"></div>
 <p class="problem" role="alert" hidden></p>`;
 
-const [ABOVE, BELOW] = [
-  [194, 86, 12],
-  [0, 96, 170],
-];
-
-// The colour of a value between -top and top, and of the text that is written on it.
-function shade(value, top) {
-  const share = Math.min(Math.abs(value) / (top || 1), 1);
-  return (value > 0 ? ABOVE : BELOW).map((c) => Math.round(255 + (c - 255) * share));
-}
-
-function largest(values) {
-  let top = 0;
-  for (const value of values) top = Math.max(top, Math.abs(value));
-  return top;
-}
-
-function paintSigned(canvas, values) {
-  const context = canvas.getContext("2d");
-  const image = context.createImageData(canvas.width, canvas.height);
-  const top = largest(values);
-  values.forEach((value, i) => image.data.set([...shade(value, top), 255], 4 * i));
-  context.putImageData(image, 0, 0);
-}
-
-// Floats that arrived as a DataView, which may begin anywhere in its buffer.
-function floats(view) {
-  const values = new Float32Array(view.byteLength / 4);
-  for (let i = 0; i < values.length; i++) values[i] = view.getFloat32(4 * i, true);
-  return values;
-}
-
 function render({ model, el }) {
   const id = `mnistkit-look-${++views}`;
   const find = begin(el, "look", PAGE(id));

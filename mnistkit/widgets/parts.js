@@ -78,6 +78,38 @@ function paint(canvas, greys, at = 0) {
   context.putImageData(image, 0, 0);
 }
 
+const [ABOVE, BELOW] = [
+  [194, 86, 12],
+  [0, 96, 170],
+];
+
+// The colour of a value between -top and top.
+function shade(value, top) {
+  const share = Math.min(Math.abs(value) / (top || 1), 1);
+  return (value > 0 ? ABOVE : BELOW).map((c) => Math.round(255 + (c - 255) * share));
+}
+
+function largest(values) {
+  let top = 0;
+  for (const value of values) top = Math.max(top, Math.abs(value));
+  return top;
+}
+
+// Paint values: orange above zero, blue below it, white at zero.
+function paintSigned(canvas, values, top = largest(values)) {
+  const context = canvas.getContext("2d");
+  const image = context.createImageData(canvas.width, canvas.height);
+  values.forEach((value, i) => image.data.set([...shade(value, top), 255], 4 * i));
+  context.putImageData(image, 0, 0);
+}
+
+// Floats that arrived as a DataView, which may begin anywhere in its buffer.
+function floats(view) {
+  const values = new Float32Array(view.byteLength / 4);
+  for (let i = 0; i < values.length; i++) values[i] = view.getFloat32(4 * i, true);
+  return values;
+}
+
 function bitmap(side, label) {
   const canvas = make("canvas", { width: side, height: side, className: "bitmap" });
   if (label) {
