@@ -53,6 +53,8 @@ _MODULE_OF_NAME = {
     "Ravine": "widgets.ravine",
     "LookInside": "widgets.look",
     "ReadTheMatrix": "widgets.matrix",
+    "ScrubTime": "widgets.scrub",
+    "snapshot": "widgets.scrub",
     "DrawADigit": "widgets.draw",
     "prepare": "widgets.prepare",
     "read_image": "widgets.prepare",
