@@ -6,13 +6,12 @@ from typing import Any
 import torch
 import traitlets
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 from torch import Tensor, nn
 
 from mnistkit.data import load_mnist, normalize
 from mnistkit.runs import Record
 from mnistkit.widgets.base import Widget
-from mnistkit.widgets.parts import joined
+from mnistkit.widgets.parts import as_bytes, joined, outline, signed
 
 
 class LookInside(Widget):
@@ -172,15 +171,20 @@ class LookInside(Widget):
         side, stride = self.convolution["side"], self.convolution["stride"]
         top, left = (stride * at - self.convolution["padding"] for at in self.place)
         image.add_patch(outline(left, top, side))
-        signed(patch, numbers["patch"], "patch")
-        signed(kernel, numbers["kernel"], "× kernel")
-        signed(products, numbers["patch"] * numbers["kernel"], "= products")
-        signed(result, maps[0][self.kernel], f"the map: {numbers['value']:.2f}")
+        signed(patch, numbers["patch"])
+        patch.set_title("patch", fontsize=9)
+        signed(kernel, numbers["kernel"])
+        kernel.set_title("× kernel", fontsize=9)
+        signed(products, numbers["patch"] * numbers["kernel"])
+        products.set_title("= products", fontsize=9)
+        signed(result, maps[0][self.kernel])
+        result.set_title(f"the map: {numbers['value']:.2f}", fontsize=9)
         result.add_patch(outline(self.place[1], self.place[0], 1))
         for ax in upper.axes:
             ax.set(xticks=[], yticks=[])
+            ax.spines[:].set_visible(True)  # the paper's edge, in any style
         for ax, one in zip(lower.subplots(2, 8).flat, shown, strict=False):
-            signed(ax, one, "")
+            signed(ax, one)
         for ax in lower.axes:
             ax.set_axis_off()
         name = self.layers[self.layer]["name"]
@@ -196,21 +200,3 @@ def first_convolution(network: nn.Sequential) -> nn.Conv2d:
     if len(set(first.kernel_size)) > 1 or isinstance(first.padding, str):
         raise ValueError(f"a square kernel and a padding in pixels are needed: {first}")
     return first
-
-
-def as_bytes(values: Tensor) -> bytes:
-    """Return the float32 values, one after the other."""
-    return values.detach().float().contiguous().numpy().tobytes()
-
-
-def signed(ax: Any, values: Tensor, title: str) -> None:
-    """Draw values [H, W]: orange above zero, blue below it, white at zero."""
-    top = max(values.abs().max().item(), 1e-9)
-    ax.imshow(values.numpy(), cmap="PuOr_r", vmin=-top, vmax=top)
-    ax.set_title(title, fontsize=9)
-
-
-def outline(left: int, top: int, side: int) -> Rectangle:
-    """Return the frame of a square of pixels."""
-    corner = (left - 0.5, top - 0.5)
-    return Rectangle(corner, side, side, fill=False, color="#009E73", linewidth=2)

@@ -12,7 +12,7 @@ from mnistkit.plots import confusion_heatmap, image_grid
 from mnistkit.runs import Record
 from mnistkit.stats import confusion
 from mnistkit.widgets.base import Widget
-from mnistkit.widgets.parts import joined
+from mnistkit.widgets.parts import joined, outline
 
 SHOWN = 24  # images of a cell at most
 SETTINGS = ("model", "optimizer", "seed")
@@ -154,7 +154,7 @@ class ReadTheMatrix(Widget):
         ax = left.subplots()
         confusion_heatmap(ax, self.shown["matrix"])
         true, predicted = self.cell
-        ax.plot(predicted, true, "s", markersize=17, fillstyle="none", color="#009E73")
+        ax.add_patch(outline(predicted, true, 1))
         axes = right.subplots(3, 4)
         first = self.shown["images"][: axes.size]
         pixels = [np.frombuffer(image["pixels"], np.uint8) for image in first]

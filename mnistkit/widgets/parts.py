@@ -1,8 +1,10 @@
-"""What several widgets share: their scripts' and styles' common part, and pixels."""
+"""What several widgets share: the common part of their scripts, and of their stills."""
 
 from pathlib import Path
 
-import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.patches import Rectangle
+from torch import Tensor
 
 FOLDER = Path(__file__).parent
 
@@ -16,11 +18,22 @@ def joined(kind: str, name: str) -> str:
     return "\n".join(file.read_text(encoding="utf-8") for file in files)
 
 
-def as_greys(values: np.ndarray, largest: float | None = None) -> bytes:
-    """Return values [..., H, W] as bytes, 0 for zero or less and 255 for the largest.
+def as_bytes(values: Tensor) -> bytes:
+    """Return the float32 values, one after the other."""
+    return values.detach().float().contiguous().numpy().tobytes()
 
-    Each map [H, W] has its own largest value unless one is given.
+
+def signed(ax: Axes, values: Tensor, most: float | None = None) -> None:
+    """Draw values [H, W]: orange above zero, violet below it, white at zero.
+
+    The strongest colours are those of `most`, of the largest value by default.
     """
-    values = np.maximum(np.asarray(values, dtype=np.float64), 0)
-    top = values.max((-2, -1), keepdims=True) if largest is None else largest
-    return (255 * values / np.maximum(top, 1e-12)).round().astype(np.uint8).tobytes()
+    top = most or max(values.abs().max().item(), 1e-9)
+    ax.imshow(values.numpy(), cmap="PuOr_r", vmin=-top, vmax=top)
+    ax.grid(False)
+
+
+def outline(left: int, top: int, side: int) -> Rectangle:
+    """Return the frame of a square of pixels."""
+    corner = (left - 0.5, top - 0.5)
+    return Rectangle(corner, side, side, fill=False, color="#009E73", linewidth=2)

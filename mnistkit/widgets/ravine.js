@@ -145,7 +145,7 @@ function render({ model, el }) {
       chart({
         title: "Height f after each step",
         xlabel: "step",
-        label: alt,
+        label: `Height after each step. ${words}`,
         series: [{ name: "f", points: walked.heights.map((f, i) => [i, f ?? NaN]) }],
         x: [0, steps],
         y: [1e-6, 1e6],

@@ -139,7 +139,7 @@ class Ravine(Widget):
         w1, w2 = torch.linspace(-10, 4, 141), torch.linspace(-2.2, 2.2, 89)
         z = 0.5 * (w1**2 + STEEPNESS * w2[:, None] ** 2)
         ax.contour(w1, w2, z, [0.5, 3, 12, 40, 80], colors="0.85", linewidths=0.8)
-        ax.plot(*self.path.T, ".-", color=BLUE, linewidth=1.2)
+        ax.plot(*self.path.T, ".-", color=BLUE, linewidth=1.2, markeredgewidth=0)
         ax.plot(*START, "o", color="white", markeredgecolor="black")
         ax.plot(0, 0, "*", color="gold", markeredgecolor="black", markersize=12)
         ax.set(xlim=(-10, 4), ylim=(-2.2, 2.2), xlabel="w₁", ylabel="w₂")
@@ -147,7 +147,7 @@ class Ravine(Widget):
         heights = [math.nan if f is None else f for f in self.walked["heights"]]
         right.semilogy(heights, color=BLUE)
         right.axhline(LOW, color="0.6", linestyle=":")
-        right.set(xlabel="step", ylabel="f")
+        right.set(xlabel="step", ylabel="f", ylim=(1e-6, 1e6))
         return figure, f"The path of {self.words()}."
 
 

@@ -34,6 +34,7 @@ function render({ model, el }) {
   const find = begin(el, "scrub", PAGE(id));
   const digits = Array.from({ length: 10 }, (_, digit) => digit);
   const accuracies = model.get("accuracies");
+  const errorRates = accuracies.map((p) => 100 * (1 - p));
   const matrices = model.get("matrices");
   const images = model.get("images");
   const last = accuracies.length - 1;
@@ -104,12 +105,13 @@ function render({ model, el }) {
     find(".filters").setAttribute("aria-label", `${count} filters. ${when}.`);
     find(".charts").replaceChildren(
       chart({
-        title: "Accuracy on test images (%)",
+        title: "Error on the test images (%)",
         xlabel: "epoch",
-        label: `Accuracy by epoch. ${find(".verdict").textContent}`,
-        series: [{ name: "test", points: accuracies.map((p, i) => [i, 100 * p]) }],
+        label: `Error by epoch. ${find(".verdict").textContent}`,
+        series: [{ name: "test", points: errorRates.map((p, i) => [i, p]) }],
         x: [0, last],
-        y: [0, 100],
+        y: [Math.min(1, ...errorRates.filter((p) => p > 0)), 100],
+        log: true,
         mark: epoch,
       }),
     );

@@ -15,7 +15,7 @@ from mnistkit.plots import BLUE, GREY, confusion_heatmap, image_grid
 from mnistkit.stats import confusion
 from mnistkit.train import predict
 from mnistkit.widgets.base import Widget
-from mnistkit.widgets.parts import joined
+from mnistkit.widgets.parts import as_bytes, joined, signed
 
 TESTED = 2000  # test images behind a confusion matrix
 FOLLOWED = 8  # of them, whose probabilities are shown
@@ -72,7 +72,7 @@ class ScrubTime(Widget):
             accuracies=is_right.double().mean(1).tolist(),
             filters={
                 "shape": list(self._filters.shape),
-                "values": self._filters.numpy().tobytes(),
+                "values": as_bytes(self._filters),
             },
             images=[
                 {
@@ -103,11 +103,11 @@ class ScrubTime(Widget):
         ax = left.subplots()
         confusion_heatmap(ax, np.array(self.matrices[self.epoch]))
         ax.set_title(f"epoch {self.epoch}: {100 * self.accuracies[self.epoch]:.1f} %")
+        shown = self._filters[self.epoch]
         upper, lower = right.subfigures(2, 1)
-        top = self._filters.abs().max().item()
-        axes = upper.subplots(2, FILTERS // 2)
-        for ax, values in zip(axes.flat, self._filters[self.epoch], strict=False):
-            ax.imshow(values.numpy(), cmap="PuOr_r", vmin=-top, vmax=top)
+        axes = upper.subplots(-(-len(shown) // 8), 8, squeeze=False)
+        for ax, values in zip(axes.flat, shown, strict=False):
+            signed(ax, values, self._filters.abs().max().item())
         for ax in axes.flat:
             ax.set_axis_off()
         upper.suptitle("filters of the first layer", fontsize=9)
