@@ -64,8 +64,10 @@ function render({ model, el }) {
   });
 
   function show() {
-    const { matrix, images, count } = model.get("shown");
-    const [true_, read] = model.get("cell");
+    // What the kernel answered may be behind what is chosen for a moment.
+    const { matrix, images, count, run, cell } = model.get("shown");
+    const [true_, read] = cell;
+    const chosen = model.get("cell");
     const isRight = true_ === read;
     for (const [setting, select] of Object.entries(selects)) {
       select.value = model.get(setting);
@@ -75,7 +77,7 @@ function render({ model, el }) {
     cells.forEach((row, i) =>
       row.forEach((button, j) => {
         const number = matrix?.[i][j] ?? 0;
-        const isChosen = i === true_ && j === read;
+        const isChosen = i === chosen[0] && j === chosen[1];
         const share = i === j ? 0 : number / most;
         button.textContent = number || "";
         button.classList.toggle("right", i === j);
@@ -107,6 +109,7 @@ function render({ model, el }) {
         return make("li", {}, [canvas, ...lines]);
       }),
     );
+    el.dataset.shown = [...run, ...cell].join(" ");
     complain(find(".problem"), model.get("problem"));
   }
 

@@ -115,7 +115,8 @@ class ReadTheMatrix(Widget):
             problem = f"{type(error).__name__}: {error}"
         with self.hold_sync():
             self.problem = problem
-            self.shown = shown | {"cell": self.cell}
+            key = [self.model, self.optimizer, self.seed]
+            self.shown = shown | {"run": key, "cell": self.cell}
 
     def read(self) -> dict[str, Any]:
         """Return the chosen network's `matrix`, and the first `images` of the cell.
