@@ -13,11 +13,13 @@ from matplotlib.ticker import LogLocator, MaxNLocator
 from matplotlib.transforms import ScaledTranslation
 
 from mnistkit.stats import as_counts, check_columns, proportion_interval, summarize
+from mnistkit.wording import with_minus
 
 MARKERS = "os^Dv<P>"
 
 # Colour, dash pattern and marker of each optimizer and each network, the same in all
-# figures. A variant of a network has its colour and another pattern.
+# figures. A variant of a network has its colour and another pattern. Lower case finds
+# the style of a name in words, such as SGD.
 STYLES: dict[str, tuple[str, Any, str]] = {
     "sgd": ("#000000", "-", "o"),
     "sgdm": ("#E69F00", "--", "s"),
@@ -156,8 +158,9 @@ def curves(
 
 def _styles(groups: Sequence, by: str) -> dict[Any, tuple[str, Any, str]]:
     """Return colour, dash pattern and marker of each group, see `curves`."""
-    if all(group in STYLES for group in groups):
-        return {group: STYLES[group] for group in groups}
+    names = [_as_text(group).lower() for group in groups]
+    if all(name in STYLES for name in names):
+        return {group: STYLES[name] for group, name in zip(groups, names, strict=True)}
     cycle = list(plt.rcParams["axes.prop_cycle"])
     if len(groups) > len(cycle):
         raise ValueError(f"{len(groups)} groups of {by}: at most {len(cycle)} readable")
@@ -265,7 +268,7 @@ def dots(
             ax.plot(means[height], height, "o", color=color, markersize=6.5)
             ax.hlines(height, low[height], high[height], color=color, linewidth=2.2)
     for height, (mean, n) in enumerate(zip(means, frame["n"], strict=True)):
-        text = f"{mean:{fmt}}" if np.isfinite(mean) else "no finite value"
+        text = with_minus(f"{mean:{fmt}}") if np.isfinite(mean) else "no finite value"
         ax.text(
             1.02,
             height,
@@ -491,8 +494,9 @@ def digit_map(
     digits: npt.ArrayLike,
     marked: npt.ArrayLike | None = None,
 ) -> plt.Axes:
-    """Draw points [N, 2], coloured by their digits [N], each digit named at its median.
+    """Draw points [N, 2], coloured by their digits [N], each digit named once.
 
+    The name stands on the point of the digit that is nearest to the median of them all.
     `marked`, bool [N], puts a black cross on some of the points. Without axes, because
     the coordinates of such a map have no meaning. ValueError if the shapes differ.
     """
@@ -506,7 +510,9 @@ def digit_map(
         crossed = np.asarray(marked, dtype=bool)
         ax.scatter(x[crossed], y[crossed], c="black", marker="x", s=26, linewidths=1.2)
     for digit in np.unique(digits):
-        across, up = np.median(points[digits == digit], axis=0)
+        group = points[digits == digit]
+        distances = np.square(group - np.median(group, axis=0)).sum(axis=1)
+        across, up = group[distances.argmin()]
         box = {"boxstyle": "circle,pad=0.15", "facecolor": "white", "alpha": 0.8}
         box["edgecolor"] = colors(digit)
         ax.text(

@@ -1,6 +1,7 @@
 """Numbers as sentences and tables have them: one formatter for the whole course."""
 
 import math
+import re
 from collections.abc import Callable
 
 import numpy as np
@@ -35,12 +36,17 @@ def number(value: float, digits: int = 3) -> str:
     if math.isnan(value):
         return "unknown"
     if value == 0 or math.isinf(value):
-        return f"{value:g}"
+        return with_minus(f"{value:g}")
     decimals = digits - 1 - math.floor(math.log10(abs(value)))
     rounded = round(value, decimals)
     if abs(rounded) < 1e-4:
-        return f"{rounded:.{digits - 1}e}"
-    return f"{rounded:,.{max(0, decimals)}f}"
+        return with_minus(f"{rounded:.{digits - 1}e}")
+    return with_minus(f"{rounded:,.{max(0, decimals)}f}")
+
+
+def with_minus(text: str) -> str:
+    """Return a number with a minus sign for the hyphen that may stand before it."""
+    return re.sub("^-", "−", text)
 
 
 def count(value: float) -> str:
@@ -100,4 +106,4 @@ def _with_unit(value: float, form: str, unit: str) -> str:
     # No number is a negative zero, and a difference of nothing has no sign.
     if float(text) == 0:
         text = text.lstrip("+-")
-    return text + unit
+    return with_minus(text) + unit

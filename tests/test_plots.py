@@ -146,6 +146,13 @@ def test_an_optimizer_looks_the_same_in_every_figure(ax):
         assert (to_hex(line.get_color()).upper(), line.get_marker()) == (color, marker)
 
 
+def test_an_optimizer_looks_the_same_by_its_name_in_words(ax):
+    draw(ax, history(["NAdam", "SGD"]))
+    colors = [to_hex(line.get_color()).upper() for line in ax.get_lines()]
+    assert colors == [plots.STYLES[name][0] for name in ("nadam", "sgd")]
+    assert [line.get_label() for line in ax.get_lines()] == ["NAdam", "SGD"]
+
+
 @pytest.mark.parametrize("names", [OPTIMIZERS, MODELS])
 def test_no_two_styles_are_alike(names):
     """Nor do two differ in colour alone, which a printer loses."""
@@ -285,6 +292,12 @@ def test_by_digit_draws_means_and_runs_side_by_side(ax):
     assert runs.get_xdata() == pytest.approx([-0.2, 0.8, -0.2, 0.8])
     texts = [text.get_text() for text in ax.get_legend().get_texts()]
     assert texts == ["sgd", "adam"]
+
+
+def test_a_digit_map_names_a_digit_of_two_groups_in_one_of_them(ax):
+    points = np.array([[0, 0], [0, 1], [9, 0], [9, 1], [9, 2]])
+    plots.digit_map(ax, points, [5] * 5)
+    assert [text.get_position() for text in ax.texts] == [(9, 1)]
 
 
 def test_a_digit_map_names_each_digit_at_its_median(ax):

@@ -23,10 +23,10 @@ from mnistkit.wording import (
         (percent(0.5, digits=0), "50 %"),
         (percent(math.nan), "unknown"),
         (points(0.0144), "+1.44 points"),
-        (points(-0.0707), "-7.07 points"),
+        (points(-0.0707), "−7.07 points"),
         (points(-0.000001), "0.00 points"),
         (change(0.253), "+25 %"),
-        (change(-0.5), "-50 %"),
+        (change(-0.5), "−50 %"),
         (number(0.043512), "0.0435"),
         (number(0.1), "0.100"),
         (number(2.5214), "2.52"),
@@ -34,7 +34,8 @@ from mnistkit.wording import (
         (number(25_210), "25,200"),
         (number(0.00001234), "1.23e-05"),
         (number(0), "0"),
-        (number(-0.5), "-0.500"),
+        (number(-0.5), "−0.500"),
+        (number(-0.00001234), "−1.23e-05"),
         (number(math.nan), "unknown"),
         (count(812), "812"),
         (count(41_706), "41.7 k"),
@@ -63,7 +64,7 @@ def test_one_run_has_no_interval():
 
 def test_the_interval_is_students():
     """Of 0.1 and 0.3: 0.2 and 12.7 standard errors of 0.1."""
-    assert mean_of([0.1, 0.3], number) == "0.200 (95 % interval -1.07 to 1.47, 2 runs)"
+    assert mean_of([0.1, 0.3], number) == "0.200 (95 % interval −1.07 to 1.47, 2 runs)"
 
 
 def test_the_mean_of_ratios_is_geometric():

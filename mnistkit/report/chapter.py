@@ -18,9 +18,10 @@ from matplotlib import rc_context, rcParams
 from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 
+from mnistkit.claims.rules import AGREES, AGREES_IF, DIFFERS
 from mnistkit.report.parameters import check_parameters, executed_cells
 from mnistkit.report.scales import folder
-from mnistkit.report.table import Table, number_format
+from mnistkit.report.table import Table, in_print, number_format
 from mnistkit.runs import Record, Run
 from mnistkit.storage import places
 from mnistkit.storage.files import MNIST
@@ -135,6 +136,7 @@ class Chapter:
         table = Table(frame, uuid=f"{self.name}_{name}", cell_ids=False)
         shown = {column: number_format(frame[column]) for column in frame.columns}
         shown |= formats or {}
+        shown = {column: in_print(chosen) for column, chosen in shown.items()}
         table.format(shown, na_rep="–", escape="html").hide(axis="index")
         table.set_table_styles(
             {"selector": f".col{i}", "props": "text-align: left; word-break: keep-all"}
@@ -162,19 +164,25 @@ class Chapter:
     def reports_said(self, most: int = 12) -> Table:
         """Return what the reports say about this chapter's matter, and what was found.
 
-        A row per claim, at most `most`: the report, the claim in words, its value, ours
-        and the outcome, as chapter 07 stored them at the full scale. Claims that our
-        trainings judge come first, the decided ones before the others.
+        A row per claim, at most `most`: the report, the claim in words, its value,
+        ours, the outcome, and the reading or reason in short, as chapter 07 stored them
+        at the full scale. Claims that our trainings judge come first, the decided ones
+        before the others.
         FileNotFoundError before chapter 07 was executed.
         """
         path = places.ROOT / "reports" / "07_five_reports_revisited_all.csv"
         stored = pd.read_csv(path, dtype=str, keep_default_na=False)
         rows = stored[stored["chapter"] == self.name[:2]]
         was_trained = rows["evidence"].str.startswith("trained")
-        is_decided = rows["outcome"].isin(["agrees", "agrees only if", "differs"])
+        is_decided = rows["outcome"].isin([AGREES, AGREES_IF, DIFFERS])
         importance = 2 * was_trained.astype(int) + is_decided
         rows = rows.loc[importance.sort_values(ascending=False, kind="stable").index]
+        one = rows["outcome"] == AGREES_IF
+        rows["outcome"] = rows["outcome"].mask(one, "agrees in one reading")
+        why = rows["reason"].mask(one, rows["reading"])
+        rows["reading or reason"] = why.map(in_short)
         columns = ["report", "claim", "reported", "regenerated", "outcome"]
+        columns.append("reading or reason")
         shown = rows[columns].rename(columns={"regenerated": "found"}).head(most)
         table = Table(shown, uuid=f"{self.name}_reports_said", cell_ids=False)
         table.format(escape="html").hide(axis="index")
@@ -220,6 +228,11 @@ class Chapter:
     def _write_csv(self, frame: pd.DataFrame, name: str) -> None:
         text = frame.to_csv(index=False, lineterminator="\n")
         write_atomically(self.path("reports", name, ".csv"), text.encode())
+
+
+def in_short(reason: str) -> str:
+    """Return the first part of a reason, without the numbers of errata."""
+    return re.split(r"; |\. ", re.sub(r" \(R[^)]*-E[^)]*\)", "", reason))[0]
 
 
 def add_footer(fig: Figure, text: str) -> Bbox:

@@ -7,6 +7,8 @@ from numbers import Real
 import pandas as pd
 from pandas.io.formats.style import Styler
 
+from mnistkit.wording import with_minus
+
 
 class Table(Styler):
     """A pandas Styler whose plain text is the table, not an address in memory."""
@@ -34,6 +36,12 @@ def number_format(column: pd.Series) -> str | Callable[[object], str]:
     needed = texts.str.partition(".")[2].str.len().max()
     allowed = max(0, 3 - math.floor(math.log10(sizes.max())))
     return f"{{:,.{min(needed, allowed)}f}}"
+
+
+def in_print(form: str | Callable[[object], str]) -> Callable[[object], str]:
+    """Return a format, a string or a function, as one that writes a minus sign."""
+    write = form.format if isinstance(form, str) else form
+    return lambda value: with_minus(write(value))
 
 
 def show(value: object) -> str:

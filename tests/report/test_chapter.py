@@ -67,17 +67,21 @@ def test_the_summary_repeats_the_findings(chapter, tmp_path):
 
 @pytest.fixture
 def claims(tmp_path, monkeypatch):
-    """What chapter 07 stored: three claims of chapter 01, and one of chapter 02."""
+    """What chapter 07 stored: four claims of chapter 01, and one of chapter 02."""
     monkeypatch.setattr(places, "ROOT", tmp_path)
+    small, exact = "trained smaller", "formula or count"
+    open_, one = "too imprecise to say", "agrees only if"
     rows = [
-        ("R1", "Size", "1", "1", "agrees", "formula or count", "01"),
-        ("R1", "Rank", "2", "3", "too imprecise to say", "trained smaller", "01"),
-        ("R2", "Loss", "4", "5", "differs", "trained smaller", "01"),
-        ("R2", "Else", "6", "7", "differs", "trained smaller", "02"),
+        ("R1", "Size", "1", "1", "agrees", exact, "01", "", ""),
+        ("R1", "Rank", "2", "3", open_, small, "01", "one (R1-E2, R1-E7). Two", ""),
+        ("R2", "Loss", "4", "5", "differs", small, "01", "by 0.5 (R2-E8), we; 3", ""),
+        ("R2", "Else", "6", "7", "differs", small, "02", "", ""),
+        ("R3", "Row", "8", "9", one, exact, "01", "they are digits", "row k is k - 1"),
     ]
     columns = ["report", "claim", "reported", "regenerated", "outcome", "evidence"]
+    columns += ["chapter", "reason", "reading"]
     (tmp_path / "reports").mkdir(exist_ok=True)
-    pd.DataFrame(rows, columns=[*columns, "chapter"]).to_csv(
+    pd.DataFrame(rows, columns=columns).to_csv(
         tmp_path / "reports" / "07_five_reports_revisited_all.csv", index=False
     )
 
@@ -85,20 +89,33 @@ def claims(tmp_path, monkeypatch):
 def test_what_the_reports_said_about_a_chapter(chapter, claims):
     """What trainings decided comes first, claims of other chapters do not come."""
     table = chapter.reports_said()
-    assert table.data["claim"].tolist() == ["Loss", "Rank", "Size"]
+    assert table.data["claim"].tolist() == ["Loss", "Rank", "Size", "Row"]
     assert table.data.iloc[0].to_dict() == {
         "report": "R2",
         "claim": "Loss",
         "reported": "4",
         "found": "5",
         "outcome": "differs",
+        "reading or reason": "by 0.5, we",
     }
+
+
+def test_a_claim_that_agrees_in_one_reading_comes_with_the_reading(chapter, claims):
+    row = chapter.reports_said().data.set_index("claim").loc["Row"]
+    assert row["outcome"] == "agrees in one reading"
+    assert row["reading or reason"] == "row k is k - 1"
+
+
+def test_the_reason_of_an_outcome_is_its_first_part(chapter, claims):
+    rows = chapter.reports_said().data.set_index("claim")
+    assert rows.loc["Rank", "reading or reason"] == "one"
+    assert rows.loc["Size", "reading or reason"] == ""
 
 
 def test_more_claims_than_a_table_shows_are_counted(chapter, claims):
     table = chapter.reports_said(most=1)
     assert table.data["claim"].tolist() == ["Loss"]
-    assert "Chapter 07 has 2 more." in table.to_html()
+    assert "Chapter 07 has 3 more." in table.to_html()
 
 
 def test_a_second_footer_replaces_the_first(fig):
@@ -151,6 +168,13 @@ def test_a_shown_table_uses_the_formats_that_it_is_given(chapter, shares):
 
 def test_a_shown_table_rounds_the_other_numbers(chapter, shares):
     assert ">0.5123</td>" in chapter.save_table(shares, "shares").to_html()
+
+
+def test_a_shown_table_has_minus_signs(chapter):
+    frame = pd.DataFrame({"gap": [-0.5, None], "drop": [-0.25, 0.25], "word": "a-b"})
+    page = chapter.save_table(frame, "gaps", formats={"drop": "{:.1f}"}).to_html()
+    assert ">−0.5</td>" in page and ">−0.2</td>" in page and ">–</td>" in page
+    assert ">a-b</td>" in page
 
 
 def test_a_shown_table_quotes_what_html_would_take_for_a_tag(chapter, shares):
