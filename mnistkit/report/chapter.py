@@ -18,7 +18,6 @@ from matplotlib import rc_context, rcParams
 from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 
-from mnistkit.claims.rules import AGREES, AGREES_IF, DIFFERS
 from mnistkit.report.parameters import check_parameters, executed_cells
 from mnistkit.report.scales import folder
 from mnistkit.report.table import Table, in_print, number_format
@@ -174,10 +173,10 @@ class Chapter:
         stored = pd.read_csv(path, dtype=str, keep_default_na=False)
         rows = stored[stored["chapter"] == self.name[:2]]
         was_trained = rows["evidence"].str.startswith("trained")
-        is_decided = rows["outcome"].isin([AGREES, AGREES_IF, DIFFERS])
+        is_decided = rows["outcome"].isin(["agrees", "agrees only if", "differs"])
         importance = 2 * was_trained.astype(int) + is_decided
         rows = rows.loc[importance.sort_values(ascending=False, kind="stable").index]
-        one = rows["outcome"] == AGREES_IF
+        one = rows["outcome"] == "agrees only if"
         rows["outcome"] = rows["outcome"].mask(one, "agrees in one reading")
         why = rows["reason"].mask(one, rows["reading"])
         rows["reading or reason"] = why.map(in_short)

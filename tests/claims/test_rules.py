@@ -523,7 +523,7 @@ def test_a_ranking_of_losses_has_the_lowest_first():
     assert outcome(finding) == "agrees"
     [pair] = finding.pairs
     assert pair["difference"] == pytest.approx(-1 / 3, abs=0.01)  # a third lower
-    assert finding.regenerated.startswith("0.199 (SGDM), 0.300 (SGD); difference -34 %")
+    assert finding.regenerated.startswith("0.199 (SGDM), 0.300 (SGD); difference −34 %")
 
 
 def test_a_ranking_names_the_group_that_was_not_run():
