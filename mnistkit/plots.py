@@ -261,7 +261,7 @@ def dots(
     else:
         check_columns(runs, label, value)
         for height, name in enumerate(frame[label]):
-            color = STYLES.get(name, (BLUE,))[0]
+            color = STYLES.get(_as_text(name).lower(), (BLUE,))[0]
             each = runs.loc[runs[label] == name, value]
             below = np.full(len(each), height + 0.28)
             ax.plot(each, below, ".", color=color, alpha=0.8, markersize=9)
@@ -313,7 +313,7 @@ def changes(
     if frame.empty:
         raise ValueError(f"there is no row of {before!r} to draw")
     for height, (name, row) in enumerate(frame.iterrows()):
-        color = STYLES.get(str(name), (BLUE,))[0]
+        color = STYLES.get(str(name).lower(), (BLUE,))[0]
         ax.plot([row[before], row[after]], [height, height], "-", color=color)
         ax.plot(row[after], height, "o", color=color, markersize=8)
         # The hollow dot comes last, a ring around the filled one if nothing changed.

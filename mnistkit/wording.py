@@ -75,11 +75,11 @@ def with_interval(
     """
     units = unit if n == 1 else f"{unit}s"
     if math.isnan(low) or math.isnan(high):
-        return f"{form(mean)} ({n} {units})"
+        return f"{form(mean)} ({n:,} {units})"
     bare = [
         form(bound).removesuffix(" %").removesuffix(" points") for bound in (low, high)
     ]
-    return f"{form(mean)} ({interval} {bare[0]} to {bare[1]}, {n} {units})"
+    return f"{form(mean)} ({interval} {bare[0]} to {bare[1]}, {n:,} {units})"
 
 
 def mean_of(

@@ -198,8 +198,9 @@ def test_dots_without_a_mean_say_so(ax):
     assert [text.get_text() for text in ax.texts] == ["no finite value  n = 0"]
 
 
-def test_dots_show_each_run_in_the_colour_of_its_group(ax):
-    frame = history(["sgd", "adam"])
+@pytest.mark.parametrize("names", [["sgd", "adam"], ["SGD", "Adam"]])
+def test_dots_show_each_run_in_the_colour_of_its_group(ax, names):
+    frame = history(names)
     table = summarize(frame, "name", "loss")
     plots.dots(ax, table, "name", xlabel="loss", runs=frame, value="loss")
     runs_and_means = ax.get_lines()
@@ -219,7 +220,7 @@ def test_dots_on_a_logarithmic_axis_survive_an_interval_below_zero(ax):
 
 
 def test_changes_go_from_before_to_after(ax):
-    frame = pd.DataFrame({"old": [4.0, 2.0], "new": [1.5, 2.0]}, index=["adam", "sgd"])
+    frame = pd.DataFrame({"old": [4.0, 2.0], "new": [1.5, 2.0]}, index=["Adam", "sgd"])
     plots.changes(ax, frame, "old", "new", xlabel="error (%)", notes={"sgd": "lr 0.1"})
     line, filled, hollow = ax.get_lines()[:3]
     assert list(line.get_xdata()) == [4.0, 1.5] and line.get_color() == "#D55E00"

@@ -58,6 +58,11 @@ def test_a_difference_comes_with_its_interval_and_n():
     assert text == "+1.44 points (95 % interval +1.10 to +1.75, 5 seeds)"
 
 
+def test_thousands_are_separated_in_n():
+    text = with_interval(0.4215, 0.4, 0.4433, 2000, unit="image")
+    assert text == "42.15 % (95 % interval 40.00 to 44.33, 2,000 images)"
+
+
 def test_one_run_has_no_interval():
     assert mean_of([0.9853]) == "98.53 % (1 run)"
 
