@@ -3,6 +3,11 @@
 # What an experiment of the course trains
 EXPERIMENTS = {
     "zoo": "the networks of chapter 02, trained alike",
+    "filters": "the networks whose filters chapter 02 shows",
+    "best_of_grid": "the best setting of R4's grid, repeated",
+    "lr_sweep": "each optimizer at many learning rates (chapter 03)",
+    "lr_by_batch_size": "a grid of learning rates and batch sizes (chapter 04)",
+    "optimizers": "the networks whose errors chapter 06 examines",
     "r4_best": "R4's best settings on all images",
     "grid": "R4's grid of learning rates and dropouts on all images",
     "vgg_rates": "VGG-11 at a smaller learning rate than R4's",
@@ -44,6 +49,7 @@ NAMES = {
     "two_conv": "R3's network",
     "mlp": "MLP",
     "train_loss": "training loss",
+    "mean_loss": "training loss, mean of all epochs",
     "first_loss": "training loss of epoch 1",
     "swing": "change of the validation loss between epochs",
     "swings": "swings of the validation loss",

@@ -34,6 +34,7 @@ than their seeds.
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -53,7 +54,7 @@ from mnistkit.runs import Record
 from mnistkit.stats import check_columns, holm
 from mnistkit.storage.files import MNIST
 from mnistkit.tables import describe
-from mnistkit.wording import with_interval
+from mnistkit.wording import number, with_interval
 
 OUTCOMES = ("agrees", "agrees only if", "differs", "too imprecise to say", "not run")
 AGREES, AGREES_IF, DIFFERS, IMPRECISE, NOT_RUN = OUTCOMES
@@ -238,9 +239,11 @@ def numbers(
 def _points_text(points: pd.DataFrame, scale: Scale) -> str:
     """Our means with the interval for one more run, or how many numbers are inside."""
     if len(points) > 3:
-        inside, n = points["inside"].sum(), points["n"].iloc[0]
-        where = f"where one more run of ours could ({n} runs)"
-        return f"{inside} of {len(points)} numbers lie {where}"
+        inside, within = points["inside"].sum(), points["within"].sum()
+        where = f"where one more run of ours could ({points['n'].iloc[0]} runs)"
+        margin = scale.size(points["margin"].iloc[0])
+        sure = f"{within} are surely closer to our mean than {margin}"
+        return f"{inside} of {len(points)} numbers lie {where}; {sure}"
     texts = []
     for row in points.itertuples():
         mean = with_interval(
@@ -251,8 +254,14 @@ def _points_text(points: pd.DataFrame, scale: Scale) -> str:
 
 
 def _limit_text(detectable: float, scale: Scale, margin: float) -> str:
-    found = f"our runs find a difference of {scale.size(detectable)} in 4 of 5 cases"
-    return f"{found}, and {scale.size(margin)} would matter"
+    """What runs like ours would detect; of losses that more than double, the ratio."""
+    least, matters = f"a difference of {scale.size(detectable)}", scale.size(margin)
+    if scale.log and detectable >= 1:
+        least, matters = (
+            f"a ratio of {number(1 + x, 2)}" for x in (detectable, margin)
+        )
+    detected = f"runs like ours would detect {least} with a chance of 80 %"
+    return f"{detected}; {matters} would matter"
 
 
 # Rankings, and groups that score alike
@@ -389,7 +398,8 @@ def _on_pairs(
 def _pairs_text(pairs: pd.DataFrame, means: pd.Series, scale: Scale) -> str:
     """The means of the groups, best first, and the outcomes of their pairs.
 
-    Of one pair its difference is told, the first group by the claim before the second.
+    Of one pair its difference is told, the first group by the claim before the second;
+    on the logarithmic scale their ratio, if the first is twice the second or more.
     """
     what = f"{name_of(means.name)}: " if means.name in NAMES else ""
     if len(pairs) == 1:
@@ -398,8 +408,13 @@ def _pairs_text(pairs: pd.DataFrame, means: pd.Series, scale: Scale) -> str:
     groups = [f"{scale.number(x)} ({name_of(group)})" for group, x in means.items()]
     told = what + ", ".join(groups)
     if len(pairs) == 1:
-        gap = (pair["difference"], pair["low"], pair["high"], pair["n"])
-        return f"{told}; difference {with_interval(*gap, scale.change)}"
+        gap, low, high = pair["difference"], pair["low"], pair["high"]
+        if scale.log and gap >= 1:
+            form = partial(number, digits=2)
+            ratio = with_interval(1 + gap, 1 + low, 1 + high, pair["n"], form)
+            return f"{told}; ratio {ratio}"
+        difference = with_interval(gap, low, high, pair["n"], scale.change)
+        return f"{told}; difference {difference}"
     counts = pairs["outcome"].value_counts()
     parts = [f"{counts[kind]} {kind}" for kind in PAIR_OUTCOMES if kind in counts]
     runs = f"{pairs['n'].min()} runs each"

@@ -26,6 +26,14 @@ LOOKS: dict[str, dict[str, str]] = {
     IMPRECISE: dict(color="#DDDDDD", edgecolor="#333333"),
     NOT_RUN: dict(color="#FFFFFF", edgecolor="#333333", hatch="..."),
 }
+# What one claim of an outcome does, and what several do
+WORDS = {
+    AGREES: ("agrees", "agree"),
+    AGREES_IF: ("agrees in one reading", "agree in one reading"),
+    DIFFERS: ("differs", "differ"),
+    IMPRECISE: ("our runs cannot decide", "our runs cannot decide"),
+    NOT_RUN: ("was not run", "were not run"),
+}
 # The background of each outcome in a table; the text on it is black.
 BACKGROUNDS = {
     AGREES: "#BBDDF2",
@@ -112,6 +120,7 @@ def seeds_below(ax: Axes, frame: pd.DataFrame, by: str, value: str) -> None:
 
 
 def tally(outcomes: pd.Series) -> str:
-    """How often each outcome occurs: "agrees 60, differs 31, ..."."""
+    """How many claims have each outcome, in words: "60 agree, 31 differ"."""
     counts = outcomes.value_counts().reindex(OUTCOMES, fill_value=0)
-    return ", ".join(f"{outcome} {n}" for outcome, n in counts.items() if n)
+    words = [f"{n} {WORDS[outcome][n != 1]}" for outcome, n in counts.items() if n > 0]
+    return ", ".join(words)

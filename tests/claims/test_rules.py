@@ -210,8 +210,8 @@ def test_a_number_inside_a_wide_interval_is_not_decided():
     # 2.776 = Student's t for 4 degrees of freedom; sqrt(1 + 1/5) = 1.095; 0.00824
     # standard errors of 0.00219 are 3.761, which finds with a chance of 80 %.
     assert finding.reason == (
-        "our runs find a difference of 0.00824 in 4 of 5 cases, and 0.00100 would"
-        " matter"
+        "runs like ours would detect a difference of 0.00824 with a chance of 80 %; "
+        "0.00100 would matter"
     )
 
 
@@ -249,14 +249,17 @@ def test_no_share_is_above_one():
     assert finding.regenerated == "98.00 % (one more run 92.53 to 100.00, 3 runs)"
     assert finding.points[0]["high"] == 1
     assert finding.limit.endswith(
-        "points in 4 of 5 cases, and 1.00 points would matter"
+        "points with a chance of 80 %; 1.00 points would matter"
     )
 
 
 def test_the_text_on_several_numbers_counts_those_inside():
     ours = np.array([[1, 2, 3, 4], [1.1, 2.1, 3.1, 4.1], [0.9, 1.9, 2.9, 3.9]])
     text = numbers([1, 2, 30, 4], ours, 0, 1).regenerated
-    assert text == "3 of 4 numbers lie where one more run of ours could (3 runs)"
+    assert text == (
+        "3 of 4 numbers lie where one more run of ours could (3 runs); 3 are surely "
+        "closer to our mean than 1.00"
+    )
     few = numbers([1, 2], ours[:, :2], 0, 1, labels=["train", "test"]).regenerated
     assert few.startswith("train 1.00 (one more run") and "; test 2.00 (" in few
 
@@ -317,8 +320,8 @@ def test_what_is_said_of_a_loss_is_in_percent():
     assert point["precision"] == pytest.approx(math.expm1(half_width))
     found = point["detectable"]
     assert finding.limit == (
-        f"our runs find a difference of {100 * found:.0f} % in 4 of 5 cases, and 10 % "
-        "would matter"
+        f"runs like ours would detect a difference of {100 * found:.0f} % with a "
+        "chance of 80 %; 10 % would matter"
     )
 
 
@@ -508,7 +511,7 @@ def test_an_open_pair_leaves_a_ranking_open():
     finding = rank(runs({"sgd": 0.97, "sgdm": 0.97, "adagrad": 0.99}), margin=0.0001)
     assert outcome(finding) == IMPRECISE
     assert pair_outcomes(finding)[-1] == "open"
-    assert finding.reason.startswith("our runs find a difference of 0.0")
+    assert finding.reason.startswith("runs like ours would detect a difference of 0.0")
 
 
 def test_a_sure_difference_below_the_margin_still_ranks():
@@ -524,6 +527,18 @@ def test_a_ranking_of_losses_has_the_lowest_first():
     [pair] = finding.pairs
     assert pair["difference"] == pytest.approx(-1 / 3, abs=0.01)  # a third lower
     assert finding.regenerated.startswith("0.199 (SGDM), 0.300 (SGD); difference −34 %")
+
+
+def test_losses_that_more_than_double_are_told_as_a_ratio():
+    frame = runs({"sgd": 3.0, "sgdm": 0.15}, noise=0.001)
+    finding = rank(frame, ["sgd", "sgdm"], 0.1, higher_is_better=False, log=True)
+    assert "; ratio 20 (95 % interval 20 to 20, 5 runs)" in finding.regenerated
+    wide = numbers(1.0, np.exp(scattered(0, 0.5)), 0, margin=0.1, log=True)
+    ratio = 1 + wide.points[0]["detectable"]
+    assert wide.limit == (
+        f"runs like ours would detect a ratio of {ratio:.1f} with a chance of 80 %; a "
+        "ratio of 1.1 would matter"
+    )
 
 
 def test_a_ranking_names_the_group_that_was_not_run():

@@ -10,8 +10,12 @@ from mnistkit.claims.rules import NotRun
 
 def test_outcomes_are_counted_in_their_order():
     assert telling.tally(pd.Series(["differs", "agrees", "agrees"])) == (
-        "agrees 2, differs 1"
+        "2 agree, 1 differs"
     )
+
+
+def test_every_outcome_has_words():
+    assert list(telling.WORDS) == list(rules.OUTCOMES)
 
 
 def test_a_case_without_trainings_is_skipped_with_one_sentence(capsys):
