@@ -194,16 +194,26 @@ function chart({ title, xlabel, label, series, x, y, log = false, whole = true, 
   line(left, height - bottom, width - right, height - bottom, "axis");
   text(xlabel, { x: (left + width - right) / 2, y: height - 4, class: "tick middle" });
   if (mark !== undefined) line(across(mark), top, across(mark), height - bottom, "mark");
+  // An inner SVG cuts off what lies outside: a curve leaves the picture.
+  const [edge, broad, tall] = [4, width - left - right, height - top - bottom];
+  const plane = draw("svg", {
+    x: left - edge,
+    y: top - edge,
+    width: broad + 2 * edge,
+    height: tall + 2 * edge,
+    viewBox: [left - edge, top - edge, broad + 2 * edge, tall + 2 * edge].join(" "),
+  });
+  node.append(plane);
   let at = left;
   series.forEach(({ name, points }, index) => {
     const kind = `series-${index}`;
     const places = points
       .filter(([, value]) => Number.isFinite(value) && (!log || value > 0) && value !== null)
-      .map(([a, b]) => [across(a), Math.min(Math.max(up(b), top - 4), height - bottom)]);
-    node.append(draw("polyline", { points: places.join(" "), class: `curve ${kind}` }));
+      .map(([a, b]) => [across(a), up(b)]);
+    plane.append(draw("polyline", { points: places.join(" "), class: `curve ${kind}` }));
     if (places.length <= 30) {
       for (const [cx, cy] of places) {
-        node.append(draw("circle", { cx, cy, r: 3, class: `dot ${kind}` }));
+        plane.append(draw("circle", { cx, cy, r: 3, class: `dot ${kind}` }));
       }
     }
     if (series.length > 1) {
