@@ -144,7 +144,9 @@ class Ravine(Widget):
         ax.plot(0, 0, "*", color="gold", markeredgecolor="black", markersize=12)
         ax.set(xlim=(-10, 4), ylim=(-2.2, 2.2), xlabel="w₁", ylabel="w₂")
         ax.set_title(self.words(), fontsize=9)
-        heights = [math.nan if f is None else f for f in self.walked["heights"]]
+        # A logarithmic axis cannot be laid out for 1e300; it ends at 1e6 anyway.
+        heights = self.walked["heights"]
+        heights = [math.nan if f is None or f > 1e12 else f for f in heights]
         right.semilogy(heights, color=BLUE)
         right.axhline(LOW, color="0.6", linestyle=":")
         right.set(xlabel="step", ylabel="f", ylim=(1e-6, 1e6))
