@@ -44,8 +44,7 @@ class ChapterProcess:
     """A process that executes the notebook `source` into `folder`.
 
     `copy` is the executed notebook, written after each cell; `start` is the time of
-    `time.perf_counter` at which the process was started, and `started` that of
-    `time.time`.
+    `time.perf_counter` at which the process was started.
     """
 
     def __init__(
@@ -58,7 +57,7 @@ class ChapterProcess:
         self.name = source.stem
         self.copy = folder / source.name
         self._messages = folder / f"{self.name}.txt"
-        self.start, self.started = time.perf_counter(), time.time()
+        self.start = time.perf_counter()
         command = [sys.executable, "-m", "mnistkit.report.one_chapter"]
         with self._messages.open("wb") as messages:
             self._process = subprocess.Popen(

@@ -3,6 +3,7 @@
 import asyncio
 import math
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -36,7 +37,13 @@ def collect(rows, **options):
     async def loop():
         return [row async for row in live(rows, **options)]
 
-    return asyncio.run(loop())
+    return run(loop())
+
+
+def run(coroutine):
+    """Run a coroutine in a thread of its own: a browser test may have left a loop."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, coroutine).result()
 
 
 def without_times(rows):
@@ -86,7 +93,7 @@ def test_the_button_ends_the_loop_after_the_epoch(training, monkeypatch):
                 found[0].set_state({"is_stopping": True})  # as the browser does
         return rows
 
-    assert len(asyncio.run(loop())) == 2
+    assert len(run(loop())) == 2
     assert found[0].state == "stopped"
 
 
