@@ -85,7 +85,7 @@ class Chapter:
 
         `alt` says in words what the figure shows, for those who do not see it; both
         files hold it as their description. Equal figures give equal bytes. A notebook
-        displays the PNG at once, with `alt`, and the figure is closed.
+        displays the PNG at once, with `alt`. The figure is closed.
         """
         box = add_footer(fig, self.footer(note))
         for kind, omitted in FORMATS.items():
@@ -94,15 +94,16 @@ class Chapter:
             with rc_context({"svg.hashsalt": "mnistkit"}):
                 fig.savefig(content, format=kind, bbox_inches=box, metadata=metadata)
             write_atomically(self.path("figures", name, f".{kind}"), content.getvalue())
-            if kind == "png" and get_ipython() is not None:
-                width = round(PIXELS_PER_INCH * box.width)
-                shown = {"image/png": content.getvalue(), "text/plain": alt or name}
-                display(
-                    shown,
-                    raw=True,
-                    metadata={"image/png": {"width": width, "alt": alt}},
-                )
-                plt.close(fig)
+            if kind == "png":
+                show_picture(content.getvalue(), box.width, alt or name)
+        plt.close(fig)
+
+    def show_figure(self, fig: Figure, alt: str) -> None:
+        """Display a figure, drawn live, that is not to be saved; `alt` describes it."""
+        content = io.BytesIO()
+        fig.savefig(content, format="png", bbox_inches="tight", metadata=FORMATS["png"])
+        show_picture(content.getvalue(), fig.get_tightbbox().width, alt)
+        plt.close(fig)
 
     def save_table(
         self,
@@ -232,6 +233,14 @@ class Chapter:
 def in_short(reason: str) -> str:
     """Return the first part of a reason, without the numbers of errata."""
     return re.split(r"; |\. ", re.sub(r" \(R[^)]*-E[^)]*\)", "", reason))[0]
+
+
+def show_picture(png: bytes, inches: float, alt: str) -> None:
+    """Display a PNG in a notebook, with a width in inches and its alternative text."""
+    if get_ipython() is not None:
+        width = round(PIXELS_PER_INCH * inches)
+        data = {"image/png": png, "text/plain": alt}
+        display(data, raw=True, metadata={"image/png": {"width": width, "alt": alt}})
 
 
 def add_footer(fig: Figure, text: str) -> Bbox:

@@ -299,6 +299,16 @@ def test_a_notebook_shows_the_saved_figure_with_its_words(
     assert metadata["image/png"]["alt"] == "A line."
 
 
+def test_a_live_figure_is_shown_with_its_words_and_not_saved(
+    chapter, fig, tmp_path, notebook
+):
+    chapter.show_figure(fig, "A line.")
+    [(data, metadata)] = notebook
+    assert data["image/png"].startswith(b"\x89PNG")
+    assert metadata["image/png"]["alt"] == data["text/plain"] == "A line."
+    assert not plt.fignum_exists(fig.number) and not list(tmp_path.rglob("*.png"))
+
+
 def test_a_notebook_shows_a_figure_once(chapter, fig, notebook):
     chapter.save_figure(fig, "line")
     assert not plt.fignum_exists(fig.number)

@@ -98,3 +98,28 @@ def test_some_outputs_are_compared(name):
     strict = [cell for cell in cells if not loose & set(cell.metadata.get("tags", []))]
     asserts = sum(cell.source.count("assert ") for cell in cells)
     assert strict and asserts >= 2
+
+
+@pytest.mark.parametrize("name", CHAPTERS)
+def test_each_picture_is_described_and_shown_once(name):
+    """A figure begun in one cell and saved in the next one would appear twice."""
+    pictures = [
+        (output.data["text/plain"], output.metadata["image/png"].get("alt"))
+        for cell in code(read(name))
+        for output in cell.outputs
+        if "image/png" in output.get("data", {})
+    ]
+    assert pictures
+    assert [text for text, alt in pictures if not alt or text.startswith("<Fig")] == []
+
+
+@pytest.mark.parametrize("name", CHAPTERS)
+def test_a_code_cell_has_one_idea(name):
+    """At most 12 lines; the parameters stand together, however many they are."""
+    book = read(name)
+    lengths = [
+        len(cell.source.splitlines())
+        for cell in code(book)
+        if "parameters" not in cell.metadata.get("tags", [])
+    ]
+    assert max(lengths) <= 12
