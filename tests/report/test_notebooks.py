@@ -97,7 +97,7 @@ def test_some_outputs_are_compared(name):
     cells = code(read(name))
     strict = [cell for cell in cells if not loose & set(cell.metadata.get("tags", []))]
     asserts = sum(cell.source.count("assert ") for cell in cells)
-    assert strict and asserts >= 2
+    assert len(strict) >= 0.8 * len(cells) and asserts >= 2
 
 
 @pytest.mark.parametrize("name", CHAPTERS)
