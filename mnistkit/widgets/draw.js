@@ -12,8 +12,6 @@ const ARROWS = {
   ArrowDown: [0, 1],
 };
 
-let views = 0; // names of radio buttons and ids are the view's own
-
 const PAGE = (id) => `
 <div class="grid">
   <section class="pad">
@@ -26,7 +24,7 @@ const PAGE = (id) => `
     </div>
     <div class="tools">
       <button type="button" class="clear">Clear</button>
-      <p class="keys" id="${id}-keys">Keys: <kbd>space</kbd> puts the pen down or lifts
+      <p class="hint" id="${id}-keys">Keys: <kbd>space</kbd> puts the pen down or lifts
         it, <kbd>←</kbd> <kbd>↑</kbd> <kbd>→</kbd> <kbd>↓</kbd> move it.</p>
     </div>
   </section>
@@ -43,17 +41,10 @@ const PAGE = (id) => `
 </div>
 <p class="problem" role="alert" hidden></p>`;
 
-const percent = (p) => `${(100 * p).toFixed(1)}%`;
 const best = (row) => row.indexOf(Math.max(...row));
 
-function make(tag, properties = {}, children = []) {
-  const node = Object.assign(document.createElement(tag), properties);
-  node.append(...children);
-  return node;
-}
-
-// Paint 784 greys, which arrive as a DataView, on a canvas of 28 x 28 pixels.
-function paint(canvas, pixels) {
+// Paint 784 greys, a DataView, as the network sees them: 255 is white. None: clear.
+function paintSeen(canvas, pixels) {
   const context = canvas.getContext("2d");
   context.clearRect(0, 0, 28, 28);
   if (!pixels) return;
@@ -65,10 +56,6 @@ function paint(canvas, pixels) {
   context.putImageData(image, 0, 0);
 }
 
-function thumbnail() {
-  return make("canvas", { width: 28, height: 28, className: "image" });
-}
-
 // One radio button per choice, bound to a trait; returns what each shows.
 function radios(model, fieldset, id, trait, choices, content) {
   const rows = {};
@@ -78,10 +65,7 @@ function radios(model, fieldset, id, trait, choices, content) {
       name: `${id}-${trait}`,
       value: choice,
     });
-    input.addEventListener("change", () => {
-      model.set(trait, choice);
-      model.save_changes();
-    });
+    input.addEventListener("change", () => choose(model, trait, choice));
     const row = content(choice);
     fieldset.append(make("label", { className: "choice" }, [input, ...row.nodes]));
     rows[choice] = { input, ...row };
@@ -91,9 +75,7 @@ function radios(model, fieldset, id, trait, choices, content) {
 
 function render({ model, el }) {
   const id = `mnistkit-draw-${++views}`;
-  el.classList.add("mnistkit-draw");
-  el.innerHTML = PAGE(id);
-  const find = (selector) => el.querySelector(selector);
+  const find = begin(el, "draw", PAGE(id));
   const paper = find(".paper");
   const cursor = find(".cursor");
   const context = paper.getContext("2d", { willReadFrequently: true });
@@ -113,7 +95,7 @@ function render({ model, el }) {
     "given",
     Object.keys(model.get("inputs")),
     (given) => {
-      const image = thumbnail();
+      const image = bitmap(28);
       const says = make("span", { className: "says" });
       const how = make("small", { textContent: model.get("inputs")[given] });
       const text = make("span", { className: "text" }, [
@@ -149,7 +131,7 @@ function render({ model, el }) {
     el.classList.toggle("blank", !has);
     for (const [name, { input, image, says }] of Object.entries(inputs)) {
       input.checked = name === given;
-      paint(image, images?.[name]);
+      paintSeen(image, images?.[name]);
       const row = probabilities?.[network][name];
       says.textContent = has ? `reads ${best(row)}, ${percent(Math.max(...row))}` : "";
     }
@@ -175,15 +157,13 @@ function render({ model, el }) {
       `The nearest of ${among} training images, pixel by pixel`;
     find(".images").replaceChildren(
       ...(nearest?.[given] ?? []).map(({ label, pixels }) => {
-        const image = thumbnail();
-        paint(image, pixels);
+        const image = bitmap(28);
+        paintSeen(image, pixels);
         const name = make("span", { textContent: label, title: "its label" });
         return make("li", {}, [image, name]);
       }),
     );
-    const problem = find(".problem");
-    problem.textContent = model.get("problem");
-    problem.hidden = !model.get("problem");
+    complain(find(".problem"), model.get("problem"));
   }
 
   // --- the drawing --------------------------------------------------------------
@@ -303,26 +283,15 @@ function render({ model, el }) {
     moveCursor();
   });
 
-  // JupyterLab would take plain keys for its commands, such as x, which cuts the cell.
-  el.addEventListener("keydown", (event) => {
-    const isCommand = event.ctrlKey || event.metaKey || event.altKey;
-    const runsCell = event.key === "Enter" && event.shiftKey;
-    if (!isCommand && !runsCell) event.stopPropagation();
-  });
   find(".clear").addEventListener("click", clear);
-  for (const trait of ["given", "network", "problem"]) {
-    model.on(`change:${trait}`, show);
-  }
   model.on("change:reading", answered);
   moveCursor();
   restore();
-  show();
+  const unfollow = follow(model, ["given", "network", "problem"], show);
   // The model outlives this view of it.
   return () => {
     model.off("change:reading", answered);
-    for (const trait of ["given", "network", "problem"]) {
-      model.off(`change:${trait}`, show);
-    }
+    unfollow();
   };
 }
 

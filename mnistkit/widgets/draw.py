@@ -1,7 +1,6 @@
 """Draw a digit: what the networks see of it, and what they read."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from mnistkit.plots import BLUE, GREY, image_grid
 from mnistkit.runs import Record
 from mnistkit.train import predict
 from mnistkit.widgets.base import Widget
+from mnistkit.widgets.parts import joined
 from mnistkit.widgets.prepare import SIDE, prepare
 
 CANVAS = 280  # pixels of each side of the drawing; draw.js has the same number
@@ -47,8 +47,8 @@ class DrawADigit(Widget):
     """
 
     title = "draw a digit, and see what the networks read"
-    _esm = Path(__file__).with_name("draw.js")
-    _css = Path(__file__).with_name("draw.css")
+    _esm = joined("js", "draw")
+    _css = joined("css", "draw")
 
     # How much ink is at each pixel of the canvas, row by row. The browser sends a
     # memoryview, which traitlets.Bytes would refuse, and needs no echo of it.

@@ -52,7 +52,7 @@ function render({ model, el }) {
       const input = make("input", { type: "radio", name: `${id}-${trait}`, value: i });
       input.setAttribute("aria-label", name(i));
       input.addEventListener("change", () => choose(model, trait, i));
-      const choice = make("label", { className: "choice", title: name(i) });
+      const choice = make("label", { className: "picture-choice", title: name(i) });
       choice.append(input, picture(i));
       fieldset.append(choice);
       return input;

@@ -61,7 +61,7 @@ function render({ model, el }) {
     const canvas = bitmap(28);
     paint(canvas, pixels);
     find(".images").append(
-      make("label", { className: "choice", title: name }, [input, canvas]),
+      make("label", { className: "picture-choice", title: name }, [input, canvas]),
     );
     return input;
   });
