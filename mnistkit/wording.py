@@ -69,17 +69,17 @@ def with_interval(
 ) -> str:
     """Return a mean with its interval and the number of values behind it.
 
-    `form` writes each of the three numbers: `percent`, `points`, `change` or `number`.
+    `form` writes each of the three numbers: `percent`, `points`, `change`, `number`, or
+    another function; what is below zero gets a minus sign, and no hyphen.
     An example is "98.53 % (95 % interval 98.41 to 98.66, 5 runs)". Without an interval,
     as of one run, it is "98.53 % (1 run)". `interval` names another kind of interval.
     """
     units = unit if n == 1 else f"{unit}s"
+    middle, *ends = (with_minus(form(value)) for value in (mean, low, high))
     if math.isnan(low) or math.isnan(high):
-        return f"{form(mean)} ({n:,} {units})"
-    bare = [
-        form(bound).removesuffix(" %").removesuffix(" points") for bound in (low, high)
-    ]
-    return f"{form(mean)} ({interval} {bare[0]} to {bare[1]}, {n:,} {units})"
+        return f"{middle} ({n:,} {units})"
+    bare = [end.removesuffix(" %").removesuffix(" points") for end in ends]
+    return f"{middle} ({interval} {bare[0]} to {bare[1]}, {n:,} {units})"
 
 
 def mean_of(

@@ -80,3 +80,8 @@ def test_the_mean_of_ratios_is_geometric():
 def test_another_interval_has_its_own_name():
     text = with_interval(0.5, 0.4, 0.6, 5, interval="one more run")
     assert text == "50.00 % (one more run 40.00 to 60.00, 5 runs)"
+
+
+def test_an_interval_has_minus_signs_with_any_form():
+    text = with_interval(-6.0, -16.0, 4.0, 2, "{:.0f}".format)
+    assert text == "−6 (95 % interval −16 to 4, 2 runs)"

@@ -16,7 +16,7 @@ from mnistkit.claims.rules import Evidence, Finding, check, exact, fairest, hold
 from mnistkit.claims.toys import path, two_valleys
 from mnistkit.models import build_model, count_params, layer_table
 from mnistkit.train import LOSSES, SCHEDULES, predict_in_training_mode
-from mnistkit.wording import percent
+from mnistkit.wording import percent, with_minus
 
 # The network and its layers
 
@@ -55,8 +55,9 @@ def r3_05(evidence: Evidence) -> Finding:
     images = torch.stack([rising, falling, flat, horizontal])
     outputs = F.conv2d(images[:, None], tensor(R3_KERNEL)[None, None])  # [4, 1, 1, 1]
     found = outputs.flatten().tolist()
-    text = "rising {:.0f}, falling {:.0f}, flat {:.0f}, a horizontal edge {:.0f}"
-    return holds(np.sign(found).tolist() == [1, -1, 0, 0], text.format(*found))
+    text = "rising {}, falling {}, flat {}, a horizontal edge {}"
+    answers = [with_minus(f"{value:.0f}") for value in found]
+    return holds(np.sign(found).tolist() == [1, -1, 0, 0], text.format(*answers))
 
 
 @check("R3-17")

@@ -257,7 +257,7 @@ def r5_16(evidence: Evidence) -> Finding:
         ends[name] = points[-1].item()
     stops = ", ".join(f"{name_of(name)} at {end:.2f}" for name, end in ends.items())
     text = f"they stop: {stops}"
-    reason = "the global minimum is at -1.04; nothing guarantees it (R5-E8)"
+    reason = "the global minimum is at −1.04; nothing guarantees it (R5-E8)"
     return holds(max(ends.values()) < 0, text, reason)
 
 
