@@ -2,6 +2,8 @@
 
 # What an experiment of the course trains
 EXPERIMENTS = {
+    "first_sweep": "the example of a sweep in chapter 00",
+    "readers": "the networks that read handwriting in chapter 00",
     "zoo": "the networks of chapter 02, trained alike",
     "filters": "the networks whose filters chapter 02 shows",
     "best_of_grid": "the best setting of R4's grid, repeated",
@@ -11,6 +13,7 @@ EXPERIMENTS = {
     "r4_best": "R4's best settings on all images",
     "grid": "R4's grid of learning rates and dropouts on all images",
     "vgg_rates": "VGG-11 at a smaller learning rate than R4's",
+    "depth_rates": "plain and residual networks of three depths, at two rates",
     "depth": "plain and residual networks of 8, 20 and 44 layers",
     "lenet_norm": "LeNet with and without batch norm",
     "shared_lr": "R1's four optimizers at R1's learning rate",
@@ -40,7 +43,11 @@ NAMES = {
     "cross_entropy": "softmax once",
     "softmax_twice": "softmax twice",
     "lenet": "LeNet",
+    "plain_lenet": "LeNet without batch norm",
+    "stack": "stacks of convolutions",
     "alexnet": "AlexNet",
+    "alexnet_text": "AlexNet as R4 describes it",
+    "vgg13": "VGG-13",
     "resnet18": "ResNet-18",
     "vgg11": "VGG-11",
     "wrn16_4": "wide ResNet",
