@@ -11,6 +11,7 @@ import pytest
 
 import mnistkit
 from mnistkit.__main__ import build_parser
+from mnistkit.claims.ledger import read_ledger
 from mnistkit.report.scales import chapters
 from mnistkit.storage.places import ROOT
 
@@ -140,3 +141,14 @@ def test_the_version_is_the_same_everywhere():
     citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
     assert project["project"]["version"] == mnistkit.__version__
     assert f"\nversion: {mnistkit.__version__}\n" in citation
+
+
+@pytest.mark.parametrize("name", ["README.md", "CITATION.cff"])
+def test_the_number_of_claims_is_that_of_the_ledger(name):
+    stated = re.findall(r"(\d+) of their claims", (ROOT / name).read_text("utf-8"))
+    assert stated == [str(len(read_ledger()))]
+
+
+def test_the_citation_has_the_version_of_the_package():
+    lines = (ROOT / "CITATION.cff").read_text("utf-8").splitlines()
+    assert f"version: {mnistkit.__version__}" in lines
