@@ -147,8 +147,3 @@ def test_the_version_is_the_same_everywhere():
 def test_the_number_of_claims_is_that_of_the_ledger(name):
     stated = re.findall(r"(\d+) of their claims", (ROOT / name).read_text("utf-8"))
     assert stated == [str(len(read_ledger()))]
-
-
-def test_the_citation_has_the_version_of_the_package():
-    lines = (ROOT / "CITATION.cff").read_text("utf-8").splitlines()
-    assert f"version: {mnistkit.__version__}" in lines
