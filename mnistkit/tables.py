@@ -41,7 +41,7 @@ def describe(records: list[Record]) -> str:
     """Return the sizes behind a figure, as ranges where the records differ.
 
     An example: "10,000 training, 10,000 validation, 1,000 test images; 2 to 3 epochs;
-    3 seeds".
+    1 to 5 seeds". The seeds are those of each setting.
     """
     parts = []
     for key, word in (("train", "training"), ("val", "validation"), ("test", "test")):
@@ -49,9 +49,17 @@ def describe(records: list[Record]) -> str:
         parts.append(f"{size} {word}")
     epochs = _range_text(record.summary["epochs_done"] for record in records)
     epoch_word = "epoch" if epochs == "1" else "epochs"
-    seeds = len({record.run.seed for record in records})
-    seed_word = "seed" if seeds == 1 else "seeds"
+    seeds = _range_text(_seeds_per_setting(records))
+    seed_word = "seed" if seeds == "1" else "seeds"
     return f"{', '.join(parts)} images; {epochs} {epoch_word}; {seeds} {seed_word}"
+
+
+def _seeds_per_setting(records: list[Record]) -> list[int]:
+    seeds: dict[str, set[int]] = {}
+    for record in records:
+        setting = str(record.run.settings() | {"seed": None})
+        seeds.setdefault(setting, set()).add(record.run.seed)
+    return [len(group) for group in seeds.values()]
 
 
 def _range_text(values: Iterable[int]) -> str:

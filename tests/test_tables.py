@@ -84,7 +84,7 @@ def test_sizes_in_words():
 def test_sizes_in_words_where_records_differ(two):
     assert describe(two) == (
         "16,000 training, 200 to 300 validation, 1,000 test images; "
-        "2 to 3 epochs; 2 seeds"
+        "2 to 3 epochs; 1 seed"
     )
 
 
@@ -95,3 +95,10 @@ def test_one_epoch_is_singular():
 def test_a_seed_that_two_networks_share_counts_once():
     records = [record(0, [0.5]), record(0, [0.5], model="mlp")]
     assert describe(records).endswith("; 1 seed")
+
+
+def test_the_seeds_are_those_of_each_setting():
+    once = record(0, [0.5], model="mlp")
+    twice = [record(seed, [0.5]) for seed in range(2)]
+    assert describe(twice).endswith("; 2 seeds")
+    assert describe([once, *twice]).endswith("; 1 to 2 seeds")
