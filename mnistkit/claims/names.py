@@ -26,7 +26,9 @@ EXPERIMENTS = {
     "r2_preprocessing": "R2's network on normalised and on altered images",
     "without_eval": "R2's network, tested without eval()",
     "rotation": "a network on all images with and without rotations",
-    "schedules": "R3's schedules and optimizers",
+    "schedules": "R3's network under R3's schedules and optimizers",
+    "small_schedules": "a small network under R3's schedules and optimizers",
+    "longer": "a small network for twice as many epochs",
     "as_printed": "R3's network with softmax twice, tested as R3 did",
     "softmax_twice": "a few epochs with softmax once and twice",
 }

@@ -289,7 +289,7 @@ def r2_47(evidence: Evidence) -> Finding:
     """
     schedules = ["constant", "step", "warmup_cosine"]
     records = evidence.runs(
-        "schedules", optimizer="adam", schedule=schedules, loss="cross_entropy"
+        "small_schedules", optimizer="adam", schedule=schedules, loss="cross_entropy"
     )
     table = run_table(records).assign(swing=[swing(record) for record in records])
     parts = [

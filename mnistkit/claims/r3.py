@@ -246,7 +246,9 @@ def r3_03(evidence: Evidence) -> Finding:
     often it does before the last epoch, in our runs of Adam with StepLR.
     """
     counts = []
-    for record in evidence.runs("schedules", optimizer="adam", schedule="step"):
+    settings = dict(optimizer="adam", schedule="step")
+    records = evidence.runs("schedules", **settings)
+    for record in records + evidence.runs("small_schedules", **settings):
         validation = pd.Series([row["val_accuracy"] for row in record.history])
         improves = validation > validation.cummax().shift(fill_value=0)
         counts.append(int(improves[:-1].sum()))

@@ -212,19 +212,11 @@ def by_either_test(
         return compare(right)
 
 
-def of_r3(evidence: Evidence, **settings: Any) -> list[Record]:
-    """Runs of R3's network as printed, with softmax twice, or else with one softmax."""
-    try:
-        return evidence.runs("as_printed", **settings)
-    except NotRun:
-        return evidence.runs("schedules", **settings)
-
-
 def step_is_best(
     evidence: Evidence, value: str, margin: float, **options: Any
 ) -> Finding:
     """The claim that StepLR has a better value than the other two schedules of Adam."""
-    records = evidence.runs("schedules", optimizer="adam")
+    records = evidence.runs("small_schedules", optimizer="adam")
     table = score_table(records)
     if table[value].isna().all():
         raise NotRun("to be trained: R3's schedules, with R3's own test in each epoch")
@@ -266,7 +258,7 @@ NADAM_FIRST = ["NAdam with StepLR", "Adam with StepLR"]
 @check("R3-40")
 def r3_40(evidence: Evidence) -> Finding:
     """In the first epochs the validation loss of NAdam swings more than Adam's."""
-    table = score_table(evidence.runs("schedules", schedule="step"))
+    table = score_table(evidence.runs("small_schedules", schedule="step"))
     return ranking(table, "line", "swings", NADAM_FIRST, RATIO_MARGIN, log=True)
 
 
@@ -282,14 +274,14 @@ def r3_46(evidence: Evidence) -> Finding:
 @check("R3-48")
 def r3_48(evidence: Evidence) -> Finding:
     """NAdam reaches a higher validation accuracy than Adam."""
-    table = score_table(evidence.runs("schedules", schedule="step"))
+    table = score_table(evidence.runs("small_schedules", schedule="step"))
     return ranking(table, "line", "val_accuracy", NADAM_FIRST, ACCURACY_MARGIN)
 
 
 @check("R3-49")
 def r3_49(evidence: Evidence) -> Finding:
     """NAdam and Adam have the same test accuracy."""
-    table = score_table(evidence.runs("schedules", schedule="step"))
+    table = score_table(evidence.runs("small_schedules", schedule="step"))
 
     def compare(score: str) -> Finding:
         return alike(table, "line", score, NADAM_FIRST, ACCURACY_MARGIN)
@@ -303,19 +295,17 @@ def r3_42(evidence: Evidence) -> Finding:
 
     Its momentum is 0.9 and its learning rate 0.01, or both are as R3 prints them.
     """
-    optimizers = ["adam", "sgdm"]
-    right = score_table(evidence.runs("schedules", optimizer=optimizers))
-    as_printed = score_table(of_r3(evidence, optimizer=optimizers))
+    table = score_table(evidence.runs("small_schedules", optimizer=["adam", "sgdm"]))
 
-    def compare(table: pd.DataFrame, line: str, score: str) -> Finding:
+    def compare(line: str, score: str) -> Finding:
         order = ["Adam with StepLR", line]
         return ranking(table, "line", score, order, ACCURACY_MARGIN)
 
     readings = {
-        "its momentum is the printed 0.00001": compare(right, PRINTED, "test_accuracy"),
-        DRAWN: compare(as_printed, "SGDM with StepLR", "drawn_accuracy"),
+        "its momentum is the printed 0.00001": compare(PRINTED, "test_accuracy"),
+        DRAWN: compare("SGDM with StepLR", "drawn_accuracy"),
     }
-    found = fairest(compare(right, "SGDM with StepLR", "test_accuracy"), readings)
+    found = fairest(compare("SGDM with StepLR", "test_accuracy"), readings)
     found.reason = "R3 compares one run each, by drawn scores (R3-E12)"
     return found
 
@@ -328,7 +318,7 @@ def r3_50(evidence: Evidence) -> Finding:
     stays more than a point behind if it does not rise along. Whether it rises at all is
     not tested. The runs are those of R3's printed line for SGD.
     """
-    records = of_r3(evidence, optimizer="sgdm")
+    records = evidence.runs("small_schedules", optimizer="sgdm")
     table = score_table(records)
     printed = table[table["line"] == PRINTED]
 

@@ -51,7 +51,7 @@ def test_drawn_scores_are_the_mean_probabilities(evidence):
     scores = cases.drawn_scores(evidence)
     assert set(scores["line"]) == set(cases.R3_LINES)
     assert not scores.duplicated(["line", "seed"]).any()
-    record = evidence.runs("schedules", schedule="step", optimizer="adam")[0]
+    record = evidence.runs("small_schedules", schedule="step", optimizer="adam")[0]
     drawn = scores.loc[scores["line"] == "Adam, lr 0.0003", "drawn"].iloc[0]
     assert drawn == pytest.approx(100 * record.p_true.astype(float).mean())
 

@@ -148,7 +148,7 @@ def falling_rates_swing(monkeypatch, evidence):
         rows = [row | {"val_loss": 10 * row["val_loss"]} for row in record.history]
         return changed(record, history=rows)
 
-    return with_changed(evidence, "schedules", change)
+    return with_changed(evidence, "small_schedules", change)
 
 
 # The outcome on the stored records, what is planted, and the outcome then
