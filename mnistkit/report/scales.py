@@ -24,7 +24,15 @@ SCALES: dict[str, dict[str, dict[str, Any]]] = {
             reader_size=200,
             reader_epochs=1,
         ),
-        "01_data_exploration": dict(embed_size=200, train_size=500, eval_size=200),
+        "01_data_exploration": dict(
+            embed_size=200,
+            train_size=500,
+            eval_size=200,
+            network_train_size=200,
+            network_eval_size=100,
+            network_epochs=1,
+            seeds=2,
+        ),
         "02_model_zoo": dict(
             networks=["mlp", "lenet", "small_resnet"],
             diagrams=["lenet"],
@@ -63,7 +71,17 @@ SCALES: dict[str, dict[str, dict[str, Any]]] = {
             eval_seeds=2,
         ),
         "05_lr_schedules": dict(
-            train_size=200, eval_size=100, epochs=2, seeds=2, demo_size=64, demo_seeds=2
+            model="small_resnet",
+            train_size=100,
+            eval_size=50,
+            epochs=4,
+            long_epochs=6,
+            small_size=64,
+            small_eval_size=50,
+            small_seeds=2,
+            demo_size=64,
+            demo_eval_size=50,
+            demo_seeds=2,
         ),
         "06_confusion_matrix_analysis": dict(
             train_size=256, eval_size=200, epochs=2, seeds=2
@@ -79,7 +97,12 @@ SCALES: dict[str, dict[str, dict[str, Any]]] = {
             reader_size=2000,
             reader_epochs=4,
         ),
-        "01_data_exploration": dict(embed_size=800, train_size=10000),
+        "01_data_exploration": dict(
+            embed_size=800,
+            train_size=10000,
+            network_train_size=3000,
+            network_eval_size=1000,
+        ),
         "02_model_zoo": dict(
             networks=["mlp", "lenet", "small_resnet", "four_conv"],
             epochs=4,
@@ -114,10 +137,14 @@ SCALES: dict[str, dict[str, dict[str, Any]]] = {
             eval_seeds=3,
         ),
         "05_lr_schedules": dict(
-            train_size=400,
-            eval_size=300,
-            epochs=4,
+            train_size=300,
+            eval_size=200,
+            epochs=6,
+            long_epochs=12,
+            small_size=300,
+            small_eval_size=300,
             demo_size=192,
+            demo_eval_size=300,
             demo_seeds=3,
         ),
         "06_confusion_matrix_analysis": dict(
@@ -144,7 +171,7 @@ SCALES: dict[str, dict[str, dict[str, Any]]] = {
         ),
         "03_optimizer_comparison": dict(own_train_size=60000, tries_epochs=5),
         "04_lr_batch_size_study": dict(seeds=5),
-        "05_lr_schedules": dict(train_size=60000, seeds=3),
+        "05_lr_schedules": dict(train_size=60000, eval_size=10000, seeds=3),
         "06_confusion_matrix_analysis": {},
         "07_five_reports_revisited": {},
     },
