@@ -246,12 +246,17 @@ def vgg_rates(smaller, smallest_of_grid):
 
 
 def lenet_norm(with_norm, without):
-    """LeNet with and without batch norm; a second learning rate is worse for both."""
+    """LeNet with and without batch norm; a second learning rate is worse for both.
+
+    The seeds scatter by more than the two differ, so that only pairs decide.
+    """
 
     def make(evidence):
         records = []
-        for accuracy, parameters in ((with_norm, 61_990), (without, 61_706)):
-            made = runs(evidence, "lenet", accuracy, lr=0.001)
+        kinds = ((with_norm, 61_990, 1), (without, 61_706, -1))
+        for accuracy, parameters, sign in kinds:
+            noise = [(150 + sign) * shift for shift in NOISE]
+            made = runs(evidence, "lenet", accuracy, noise, lr=0.001)
             made += runs(evidence, "lenet", accuracy - 0.1, lr=0.005)
             records += [changed(r, {"parameters": parameters}) for r in made]
         return records
@@ -268,7 +273,7 @@ MADE_UP = {
     "R4-30": (all_best_runs(0), all_best_runs(-0.01)),
     "R4-37": (alexnet_grid(10), alexnet_grid(0.1)),
     "R4-40": (vgg_rates(0.99, 0.98), vgg_rates(0.98, 0.99)),
-    "R4-51": (lenet_norm(0.99, 0.98), lenet_norm(0.98, 0.99)),
+    "R4-51": (lenet_norm(0.97, 0.96), lenet_norm(0.96, 0.97)),
 }
 
 
