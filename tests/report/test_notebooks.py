@@ -115,11 +115,28 @@ def test_each_picture_is_described_and_shown_once(name):
 
 @pytest.mark.parametrize("name", CHAPTERS)
 def test_a_code_cell_has_one_idea(name):
-    """At most 12 lines; the parameters stand together, however many they are."""
-    book = read(name)
-    lengths = [
-        len(cell.source.splitlines())
-        for cell in code(book)
+    """At most 12 lines, and 6 lines of code on average; parameters do not count."""
+    sources = [
+        cell.source
+        for cell in code(read(name))
         if "parameters" not in cell.metadata.get("tags", [])
     ]
-    assert max(lengths) <= 12
+    assert max(len(source.splitlines()) for source in sources) <= 12
+    lines = [line for source in sources for line in source.splitlines() if line]
+    assert len(lines) / len(sources) <= 6
+
+
+@pytest.mark.parametrize("name", CHAPTERS)
+def test_no_exercise_shows_its_answer(name):
+    """What an answer is compared with stands in a folded cell above it."""
+    cells = code(read(name))
+    folded = "\n".join(
+        cell.source
+        for cell in cells
+        if cell.metadata.get("jupyter", {}).get("source_hidden")
+    )
+    for cell in cells:
+        for expected in re.findall(r"^check\(answer\w*, ([^,]+)", cell.source, re.M):
+            name = expected.removesuffix("(answer)")
+            assert re.fullmatch(r"expected_\d+", name)
+            assert f"{name} = " in folded or f"def {name}(answer)" in folded
