@@ -10,8 +10,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
-from torch.nn.modules.module import register_module_forward_hook
+
+# Notebooks find these beside the networks.
+from mnistkit.layers import count_macs as count_macs
+from mnistkit.layers import count_params as count_params
+from mnistkit.layers import layer_table as layer_table
 
 
 def conv(
@@ -285,58 +288,3 @@ def build_model(name: str, seed: int = 0, **options: Any) -> nn.Module:
     if not isinstance(model, nn.Module):
         raise ValueError(f"network {name!r} returns {model!r:.80}, not an nn.Module")
     return model
-
-
-def count_params(model: nn.Module) -> int:
-    """Return the number of weights and biases."""
-    return sum(parameter.numel() for parameter in model.parameters())
-
-
-def count_macs(model: nn.Module) -> int:
-    """Return the multiply-adds per image in Conv2d and Linear layers.
-
-    One multiply-add is two floating-point operations (FLOPs).
-    """
-    return sum(row["macs"] for row in layer_table(model))
-
-
-def layer_table(model: nn.Module) -> list[dict[str, Any]]:
-    """Return one row per layer, in the order in which an image passes through them.
-
-    A row holds layer (its name in `model`), kind (its class), output (its shape without
-    the batch), parameters (their number) and macs (multiply-adds per image). Containers
-    such as Sequential have no row, nor have layers that do nothing (Identity, a dropout
-    of 0) and functions such as F.relu.
-    """
-    names = {layer: name for name, layer in model.named_modules()}
-    rows: list[dict[str, Any]] = []
-
-    def add_row(layer: nn.Module, inputs: tuple, output: Tensor) -> None:
-        is_container = len(list(layer.children())) > 0
-        if layer not in names or is_container or _does_nothing(layer):
-            return
-        row = {
-            "layer": names[layer],
-            "kind": type(layer).__name__,
-            "output": tuple(output.shape[1:]),
-            "parameters": count_params(layer),
-            "macs": 0,
-        }
-        if isinstance(layer, nn.Conv2d | nn.Linear):
-            # Each output of the layer takes as many multiply-adds as it has weights.
-            row["macs"] = output[0].numel() * layer.weight[0].numel()
-        rows.append(row)
-
-    # Tensors on the "meta" device have shapes but no values: nothing is computed, and
-    # the weights and running averages of `model` stay as they are. Two images are
-    # passed, because batch norm in training mode refuses a single 1x1 map.
-    values = [*model.named_parameters(), *model.named_buffers()]
-    meta = {name: value.to("meta") for name, value in values}
-    images = torch.zeros(2, 1, 28, 28, device="meta")
-    with torch.no_grad(), register_module_forward_hook(add_row):
-        functional_call(model, meta, images)
-    return rows
-
-
-def _does_nothing(layer: nn.Module) -> bool:
-    return isinstance(layer, nn.Identity) or getattr(layer, "p", None) == 0

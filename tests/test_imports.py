@@ -11,7 +11,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "mnistkit"
 # What a file or folder may import stands before it.
 ORDER = (
-    "storage data models steps train definitions runs workers sweeps "
+    "storage data layers models steps train definitions runs workers sweeps "
     "stats wording tables plots exercises widgets report claims bench"
 )
 MODULES = {

@@ -14,20 +14,28 @@ BOX_WIDTH, BOX_HEIGHT = 0.62, 0.54
 INCHES = 1.1  # of a column, and of a row
 ARROW = dict(arrowstyle="->", color=GREY, shrinkA=0, shrinkB=0)
 CENTRED: dict[str, Any] = dict(ha="center", va="center")
-# A layer whose name contains one of these words opens a box, filled with this colour.
+# A layer of one of these names opens a box, filled with this colour; so does any other
+# layer that computes with parameters of its own, in grey.
 FILLS = {
-    "conv": "#D6ECFA",
-    "linear": "#D3EEE5",
-    "pool": "#FBE8C4",
     "input": "white",
+    "conv": "#D6ECFA",
+    "transposed\nconv": "#D6ECFA",
+    "linear": "#D3EEE5",
+    "max pool": "#FBE8C4",
+    "avg pool": "#FBE8C4",
     "add": "#EEEEEE",
 }
 NAMES = {
     "Conv": "conv",
+    "ConvTranspose": "transposed\nconv",
     "BatchNorm": "batch norm",
+    "LayerNorm": "layer norm",
+    "GroupNorm": "group norm",
     "MaxPool": "max pool",
+    "AdaptiveMaxPool": "max pool",
     "AvgPool": "avg pool",
     "AdaptiveAvgPool": "avg pool",
+    "MultiheadAttention": "attention",
     "Linear": "linear",
     "Flatten": "flatten",
     "Dropout": "dropout",
@@ -39,7 +47,7 @@ NAMES = {
 class Box:
     """Layers that are drawn together, such as a convolution and its batch norm."""
 
-    kind: str  # a key of FILLS, or "other"
+    kind: str  # a key of FILLS, or another name
     names: list[str] = field(default_factory=list)
     output: tuple[int, ...] = ()  # shape of the last layer's output for one image
     parameters: int = 0
@@ -95,22 +103,28 @@ def _join_layers(layers: list[dict[str, Any]]) -> list[Box]:
     boxes = [Box("input", ["input"], (1, 28, 28))]
     starts: dict[str, int] = {}  # the first box of each block, by the block's name
     shortcuts: dict[str, list[tuple[str, int]]] = {}  # likewise
+    additions = {row["layer"] for row in layers if row["kind"] == "Add"}
     for layer in layers:
-        kind = layer["kind"].removesuffix("2d")
-        name = NAMES.get(kind, kind)
-        block = re.split("body|shortcut|add", layer["layer"])[0]  # "3." of "3.body.0"
-        if "shortcut" in layer["layer"]:
+        kind = re.sub(r"[123]d$", "", layer["kind"])
+        # The lines of a box are short: MyOwnLayer is broken between its words.
+        name = NAMES.get(kind) or re.sub(r"(?<=[a-z])(?=[A-Z])", "\n", kind)
+        # "3." of "3.body.0" is a block if it ends in the layer "3.add".
+        found = re.match(r"(.*?)\b(body|shortcut|add)\b", layer["layer"])
+        block, part = found.groups() if found else ("", "")
+        if f"{block}add" not in additions:
+            block, part = layer["layer"], ""
+        if part == "shortcut":
             shortcuts.setdefault(block, []).append((name, layer["parameters"]))
             continue
-        opens = next((word for word in FILLS if word in name), None)
+        opens = name in FILLS or layer["macs"] > 0
         if opens or boxes[-1].kind == "input":
-            boxes.append(Box(opens or "other"))
+            boxes.append(Box(name if opens else "other"))
         box, last = boxes[-1], len(boxes) - 1
         box.names.append(name)
         box.output = tuple(layer["output"])
         box.parameters += layer["parameters"]
         start = starts.setdefault(block, last)
-        if opens == "add":
+        if part == "add":
             box.block_start, box.shortcut = start, shortcuts.get(block, [])
             boxes[start].block_size = last + 1 - start
     return boxes
@@ -143,6 +157,8 @@ def _draw_box(ax: Axes, box: Box, x: float, y: float) -> None:
     if box.parameters:
         count = f"{box.parameters:,}"
         ax.text(middle, y + 0.36, count, fontsize=7.5, color=GREY, **CENTRED)
+    if not box.output:  # not a tensor
+        return
     channels, *size = box.output
     ax.text(arrow, y - 0.1, f"{channels:,}", fontsize=7, **CENTRED)
     ax.text(arrow, y + 0.1, "×".join(map(str, size)), fontsize=7, **CENTRED)

@@ -2,7 +2,10 @@
 
 import matplotlib.pyplot as plt
 import pytest
+import torch
 from matplotlib.colors import to_hex
+from torch import nn
+from torch.nn.functional import linear
 
 from mnistkit.models import build_model, layer_table
 from mnistkit.plots import GREY
@@ -106,3 +109,39 @@ def test_an_axes_alone_makes_its_figure_as_high_as_its_rows(width, rows):
     draw_network(ax, layer_table(build_model("lenet")))
     assert fig.get_figheight() == pytest.approx(1.1 * rows + 0.4)
     plt.close(fig)
+
+
+class Student(nn.Module):
+    """Attention, a function, a layer without a shape, and names of residual blocks."""
+
+    def __init__(self):
+        super().__init__()
+        self.address = nn.Conv2d(1, 32, 4, 4)
+        self.attention = nn.MultiheadAttention(32, 4, batch_first=True)
+        self.shortcut = nn.Linear(32, 16)
+        self.kernels = nn.Parameter(torch.zeros(10, 16))
+        self.said = Said()
+
+    def forward(self, x):
+        x = self.address(x).flatten(2).transpose(1, 2)
+        x, _ = self.attention(x, x, x)
+        x = self.shortcut(x.mean(1))
+        self.said(x)
+        return linear(x, self.kernels)
+
+
+class Said(nn.Module):
+    def forward(self, x):
+        return "nothing"
+
+
+def test_the_network_of_a_student_is_drawn_with_all_its_layers(ax):
+    draw_network(ax, layer_table(Student()))
+    shown = [text for text in texts(ax) if text.strip()]
+    for name in ("conv", "attention", "linear\nSaid", "Student"):
+        assert name in shown
+    assert ["544", "4,224", "528", "160"] == [
+        text.get_text() for text in ax.texts if text.get_color() == GREY
+    ]
+    assert "49×32" not in shown  # a sequence of 49 vectors is no square map
+    assert "5,456 parameters" in ax.get_title(loc="left")
