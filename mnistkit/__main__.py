@@ -1,4 +1,4 @@
-"""The command line: python -m mnistkit report | verify | data | train | bench.
+"""The commands of python -m mnistkit: report | slides | verify | data | train | bench.
 
 An error that the user can mend is one line on stderr and exit status 2. Each command
 imports torch and the notebook tools only when it runs, so that --help answers at once.
@@ -42,7 +42,7 @@ def build_parser(with_run: bool) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "python -m mnistkit", description="MNIST, a course"
     )
-    names = "report | verify | data | train | bench"
+    names = "report | slides | verify | data | train | bench"
     commands = parser.add_subparsers(required=True, metavar=names)
 
     command = commands.add_parser(
@@ -73,6 +73,22 @@ def build_parser(with_run: bool) -> argparse.ArgumentParser:
         dest="verify",
         action="store_false",
         help="train no runs anew at the end of a full report, to compare them",
+    )
+
+    command = commands.add_parser(
+        "slides",
+        help="make slides of a chapter, for a lecture without a network",
+        description="Make reports/slides/<chapter>.html of what the notebooks hold. "
+        "Open it in a browser; the space bar leads on, Esc shows all slides.",
+    )
+    command.set_defaults(command=slides)
+    command.add_argument(
+        "only", nargs="*", default=(), metavar="NN", help="such as 03; default: all"
+    )
+    command.add_argument(
+        "--mark",
+        action="store_true",
+        help="write proposed slide types into notebooks that have none",
     )
 
     command = commands.add_parser(
@@ -139,6 +155,12 @@ def report(**options: Any) -> int:
     from mnistkit.report.execute import run_report
 
     return run_report(**options)
+
+
+def slides(**options: Any) -> int:
+    from mnistkit.report.slides import run_slides
+
+    return run_slides(**options)
 
 
 def verify(**options: Any) -> int:
