@@ -3,7 +3,8 @@
 The lesson plan, in the order in which the files build on each other:
 
     data         What is MNIST, and how does it become batches?
-    models       Which networks are there, and what do they cost?
+    layers       What does a network cost, layer by layer?
+    models       Which networks are there?
     steps        What happens to a network in one training step?
     train        How does a loop of steps train a network?
     definitions  How does a network of your own become part of a run?
@@ -28,7 +29,7 @@ from typing import Any
 __version__ = "0.2.0"
 
 _MODULES = (
-    "data models steps train definitions runs sweeps stats wording tables plots "
+    "data layers models steps train definitions runs sweeps stats wording tables plots "
     "exercises"
 ).split()
 _MODULE_OF_NAME = {

@@ -7,7 +7,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from matplotlib.colors import LogNorm
+from matplotlib.colors import LogNorm, to_hex
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, MaxNLocator
 from matplotlib.transforms import ScaledTranslation
@@ -84,11 +84,11 @@ def curves(
     """Draw the mean of `y` over `x` with its 95 % t interval, a line per value of `by`.
 
     Optimizers and networks have their own colour, dash pattern and marker, see STYLES.
-    Other groups get theirs by order of appearance, or by `order`, a list of all values
-    of `by`: a group that is missing in one figure then leaves the styles of the others
-    alone. There may be up to 8 such groups. ValueError for more, for a group that
-    `order` lacks, and for a frame without the columns or a finite `y`, or without a `y`
-    above 0 if `log`.
+    Other groups get what these leave over, by order of appearance, or by `order`, a
+    list of all values of `by`: a group that is missing in one figure then leaves the
+    styles of the others alone. There may be up to 8 colours. ValueError for more, for a
+    group that `order` lacks, and for a frame without the columns or a finite `y`, or
+    without a `y` above 0 if `log`.
 
     The legend stands right of the axes, in the order in which the lines end; with
     `labels="ends"` each name stands at the end of its line instead, and `labels=False`
@@ -158,16 +158,22 @@ def curves(
 
 def _styles(groups: Sequence, by: str) -> dict[Any, tuple[str, Any, str]]:
     """Return colour, dash pattern and marker of each group, see `curves`."""
-    names = [_as_text(group).lower() for group in groups]
-    if all(name in STYLES for name in names):
-        return {group: STYLES[name] for group, name in zip(groups, names, strict=True)}
-    cycle = list(plt.rcParams["axes.prop_cycle"])
-    if len(groups) > len(cycle):
+    known = {group: STYLES.get(_as_text(group).lower()) for group in groups}
+    styles = {group: style for group, style in known.items() if style is not None}
+    used = {color for color, _, _ in styles.values()}
+    others = [group for group in groups if group not in styles]
+    cycle = [_to_style(style) for style in plt.rcParams["axes.prop_cycle"]]
+    free = [(color, dashes) for color, dashes in cycle if color not in used]
+    if len(others) > len(free):
         raise ValueError(f"{len(groups)} groups of {by}: at most {len(cycle)} readable")
-    return {
-        group: (style["color"], style["linestyle"], marker)
-        for group, style, marker in zip(groups, cycle, MARKERS, strict=False)
-    }
+    for group, style, marker in zip(others, free, MARKERS, strict=False):
+        styles[group] = (*style, marker)
+    return {group: styles[group] for group in groups}
+
+
+def _to_style(style: dict[str, Any]) -> tuple[str, Any]:
+    """Return colour and dash pattern of a style; matplotlib's own has no patterns."""
+    return to_hex(style["color"]).upper(), style.get("linestyle", "-")
 
 
 def _draw_each_run(

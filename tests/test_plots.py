@@ -153,6 +153,20 @@ def test_an_optimizer_looks_the_same_by_its_name_in_words(ax):
     assert [line.get_label() for line in ax.get_lines()] == ["NAdam", "SGD"]
 
 
+def test_an_optimizer_of_ones_own_leaves_the_others_their_colours(ax):
+    draw(ax, history(["sign", "adam", "sgd", "mine"]))
+    colors = [to_hex(line.get_color()).upper() for line in ax.get_lines()]
+    assert colors[1:3] == [plots.STYLES[name][0] for name in ("adam", "sgd")]
+    assert len(set(colors)) == 4
+
+
+def test_lines_are_drawn_in_matplotlibs_own_style_too():
+    with plt.style.context("default"):
+        _, ax = plt.subplots()
+        draw(ax, history(["sign", "mine"]))
+        assert [line.get_linestyle() for line in ax.get_lines()] == ["-", "-"]
+
+
 @pytest.mark.parametrize("names", [OPTIMIZERS, MODELS])
 def test_no_two_styles_are_alike(names):
     """Nor do two differ in colour alone, which a printer loses."""

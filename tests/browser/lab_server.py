@@ -1,5 +1,6 @@
 """JupyterLab on this machine alone, and pages that note what goes wrong."""
 
+import contextlib
 import json
 import os
 import socket
@@ -22,7 +23,7 @@ SETTINGS = {
 class Lab:
     """A running JupyterLab, and its folder of notebooks."""
 
-    def __init__(self, folder: Path, settings: dict) -> None:
+    def __init__(self, folder: Path, settings: dict, **environment: str) -> None:
         self.folder = folder / "notebooks"
         self.folder.mkdir()
         for name, values in (SETTINGS | settings).items():
@@ -49,12 +50,16 @@ class Lab:
             "ServerApp.port_retries": 0,
             "ServerApp.root_dir": self.folder,
             "IdentityProvider.token": TOKEN,
+            # Tests ask Lab itself which cells have run: `jupyterapp` in the browser.
+            "LabApp.expose_app_in_browser": True,
         }
         self.log = folder / "lab.txt"
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
                 [*command, *(f"--{key}={value}" for key, value in options.items())],
-                env=os.environ | {key: str(folder / own[key]) for key in own},
+                env=os.environ
+                | {key: str(folder / own[key]) for key in own}
+                | environment,
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
@@ -73,6 +78,17 @@ class Lab:
         raise RuntimeError(
             f"JupyterLab does not answer: {self.log.read_text()[-2000:]}"
         )
+
+    def end_kernels(self) -> None:
+        """Shut down all kernels, as when the computer was switched off."""
+        for session in json.loads(self._ask("GET", "sessions")):
+            self._ask("DELETE", f"sessions/{session['id']}")
+
+    def _ask(self, method: str, path: str) -> bytes:
+        address = f"{self.address}/api/{path}?token={TOKEN}"
+        question = urllib.request.Request(address, method=method)
+        with urllib.request.urlopen(question, timeout=60) as answer:
+            return answer.read()
 
     def stop(self) -> None:
         """End the server and its kernels."""
@@ -99,6 +115,41 @@ class Lab:
         page.locator(".jp-CodeCell").first.wait_for(timeout=60_000)
         # A cell that is run before its kernel is there would ask for one.
         page.get_by_text("| Idle").wait_for(timeout=60_000)
+
+
+def run_all(page, seconds: float) -> None:
+    """Run all cells from the menu, and wait until each has run or one has failed."""
+    page.evaluate("jupyterapp.commands.execute('notebook:clear-all-cell-outputs')")
+    page.wait_for_function("() => !jupyterapp.commands.isBusy")
+    page.get_by_role("menuitem", name="Run", exact=True).click()
+    page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+    page.wait_for_function(
+        """() => {
+          const { cells } = jupyterapp.shell.currentWidget.content.model;
+          const code = [...cells].filter(
+            (cell) => cell.type === "code" && cell.sharedModel.getSource().trim());
+          const failed = code.some((cell) =>
+            cell.outputs.toJSON().some((output) => output.output_type === "error"));
+          return failed || code.every(
+            (cell) => cell.executionCount !== null && cell.executionState === "idle");
+        }""",
+        timeout=1000 * seconds,
+        polling=200,
+    )
+
+
+def save(page, path: Path) -> None:
+    """Save the notebook that is shown, which lies at `path`."""
+    before = path.stat().st_mtime_ns
+    page.keyboard.press("Control+s")
+    for _ in range(100):
+        page.wait_for_timeout(100)
+        # The file is emptied before it is written.
+        if path.stat().st_mtime_ns != before:
+            with contextlib.suppress(json.JSONDecodeError):
+                json.loads(path.read_text(encoding="utf-8"))
+                return
+    raise AssertionError("the notebook was not saved")
 
 
 def watched(context):

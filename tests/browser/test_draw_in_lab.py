@@ -8,6 +8,7 @@ import json
 import re
 
 import pytest
+from lab_server import save
 
 pytestmark = pytest.mark.browser
 
@@ -36,19 +37,9 @@ def executed(mnist, lab, chromium):
     page.get_by_role("menuitem", name="Run", exact=True).click()
     page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
     page.locator(".mnistkit-draw .paper").wait_for(timeout=120_000)
-    save(page, lab)
+    save(page, lab.folder / NOTEBOOK)
     page.close()
     return lab
-
-
-def save(page, lab):
-    before = (lab.folder / NOTEBOOK).stat().st_mtime_ns
-    page.keyboard.press("Control+s")
-    for _ in range(100):
-        if (lab.folder / NOTEBOOK).stat().st_mtime_ns != before:
-            return
-        page.wait_for_timeout(100)
-    raise AssertionError("the notebook was not saved")
 
 
 @pytest.fixture
@@ -155,7 +146,7 @@ def test_the_keyboard_draws_chooses_and_clears(pad):
 def test_what_is_drawn_is_there_after_saving_and_opening_again(pad, executed, new_page):
     draw(pad, THREE)
     expect_verdict(pad, "small_resnet reads 3")
-    save(pad.page, executed)
+    save(pad.page, executed.folder / NOTEBOOK)
     saved = json.loads((executed.folder / NOTEBOOK).read_text(encoding="utf-8"))
     assert "widgets" not in saved["metadata"]
     [output] = [o for o in saved["cells"][0]["outputs"] if "data" in o]
