@@ -1,6 +1,7 @@
 """JupyterLab on this machine alone, and pages that note what goes wrong."""
 
 import contextlib
+import importlib.util
 import json
 import os
 import socket
@@ -150,6 +151,32 @@ def save(page, path: Path) -> None:
                 json.loads(path.read_text(encoding="utf-8"))
                 return
     raise AssertionError("the notebook was not saved")
+
+
+def change_theme(page, theme: str) -> None:
+    """Show Lab in "JupyterLab Light" or "JupyterLab Dark"."""
+    change = "theme => jupyterapp.commands.execute('apputils:change-theme', { theme })"
+    page.evaluate(change, theme)
+    is_light = "true" if theme.endswith("Light") else "false"
+    page.wait_for_selector(f'body[data-jp-theme-light="{is_light}"]', state="attached")
+    # The style sheet of a theme arrives a moment later.
+    page.wait_for_timeout(1000)
+
+
+def barriers(found) -> list[str]:
+    """What axe-core finds wrong for screen readers, keyboard and eyes in an element."""
+    package = importlib.util.find_spec("axe_playwright_python")
+    assert package is not None and package.origin is not None
+    axe = Path(package.origin).with_name("axe.min.js").read_text(encoding="utf-8")
+    found.page.evaluate(axe)
+    rules = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"]}
+    answer = found.evaluate("(node, rules) => axe.run(node, rules)", rules)
+    assert len(answer["passes"]) > 5
+    return [
+        f"{rule['id']}: {node['html'][:150]} {node['failureSummary']}"
+        for rule in answer["violations"]
+        for node in rule["nodes"]
+    ]
 
 
 def watched(context):

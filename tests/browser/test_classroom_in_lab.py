@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from lab_server import watched
+from lab_server import barriers, change_theme, watched
 
 pytestmark = pytest.mark.browser
 
@@ -182,3 +182,10 @@ def test_a_phone_is_wide_enough(page, widget, name):
     needed, given = widget(name).evaluate(widths)
     assert needed <= given
     page.set_viewport_size({"width": 1366, "height": 1000})
+
+
+@pytest.mark.parametrize("theme", ["JupyterLab Dark", "JupyterLab Light"])
+def test_a_widget_has_no_barriers(page, widget, theme):
+    change_theme(page, theme)
+    for name in ("ravine", "look", "matrix", "scrub", "live"):
+        assert barriers(widget(name)) == [], name

@@ -8,7 +8,7 @@ import json
 import re
 
 import pytest
-from lab_server import save
+from lab_server import barriers, change_theme, save
 
 pytestmark = pytest.mark.browser
 
@@ -163,6 +163,15 @@ def test_what_is_drawn_is_there_after_saving_and_opening_again(pad, executed, ne
     clear(again)
     draw(again, [(140, 50), (140, 230)])
     expect_verdict(again, "small_resnet reads 1")
+
+
+@pytest.mark.parametrize("theme", ["JupyterLab Dark", "JupyterLab Light"])
+def test_the_pad_has_no_barriers(pad, theme):
+    change_theme(pad.page, theme)
+    assert barriers(pad) == []
+    draw(pad, THREE)
+    expect_verdict(pad, "small_resnet reads 3")
+    assert barriers(pad) == []
 
 
 def test_a_finger_draws_and_does_not_scroll(executed, new_page):
