@@ -22,6 +22,7 @@ from nbformat.v4 import new_markdown_cell, new_notebook
 from mnistkit.report import scales
 from mnistkit.report.contents import describe, read_opening
 from mnistkit.report.execute import choose
+from mnistkit.storage import places
 from mnistkit.storage.store import write_atomically
 
 HERE = Path(__file__).parent
@@ -84,7 +85,7 @@ def slide_cells(name: str, book: NotebookNode) -> Iterator[NotebookNode]:
     """
     drawings = {
         path.read_bytes(): path.with_suffix(".svg")
-        for path in scales.folder("figures", "full").glob(f"{name}_*.png")
+        for path in (places.ROOT / "figures").glob(f"{name}_*.png")
     }
     count = 0
     for cell, kind in zip(book.cells, slide_types(book), strict=True):
