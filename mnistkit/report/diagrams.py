@@ -107,7 +107,7 @@ def _join_layers(layers: list[dict[str, Any]]) -> list[Box]:
     for layer in layers:
         kind = re.sub(r"[123]d$", "", layer["kind"])
         # The lines of a box are short: MyOwnLayer is broken between its words.
-        name = NAMES.get(kind) or re.sub(r"(?<=[a-z])(?=[A-Z])", "\n", kind)
+        name = NAMES.get(kind) or re.sub(r"(?<=[a-z])(?=[A-Z][a-z])", "\n", kind)
         # "3." of "3.body.0" is a block if it ends in the layer "3.add".
         found = re.match(r"(.*?)\b(body|shortcut|add)\b", layer["layer"])
         block, part = found.groups() if found else ("", "")

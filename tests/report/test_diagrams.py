@@ -61,6 +61,7 @@ def test_every_layer_with_weights_is_named(ax, name):
 
 def test_boxes_stand_in_the_order_of_execution(ax):
     draw_network(ax, layer_table(build_model("lenet")))
+    assert "conv\nbatch norm\nReLU" in texts(ax)
     words = [text.split("\n")[0] for text in texts(ax)]
     kinds = [word for word in words if word in ("conv", "max pool", "linear")]
     conv_pool = ["conv", "max pool"]
