@@ -24,7 +24,7 @@ from mnistkit.report import scales
 from mnistkit.report.copies import keep_copy, update_notebook
 from mnistkit.report.experiments import read_run_lists
 from mnistkit.report.one_chapter import ChapterProcess
-from mnistkit.report.publish import build_index
+from mnistkit.report.site import build_site
 from mnistkit.report.verify import spot_check
 from mnistkit.storage import places
 from mnistkit.storage.files import MNIST
@@ -42,14 +42,14 @@ def run_report(
     update_notebooks: bool = False,
     verify: bool = True,
 ) -> int:
-    """Execute the chapters, `jobs` at a time, and publish reports/[scale/]index.html.
+    """Execute the chapters, `jobs` at a time, and publish the site in reports/[scale/].
 
     `jobs` is 2 by default, and 1 at the paper scale, where one chapter keeps a GPU
     busy. Without a `scale` the data decide, see `default_scale`. `only` holds numbers
     or names of chapters; `fresh` trains again what the store has; `update_notebooks`
     (full scale only) puts the outputs into notebooks/. With `verify`, a report of all
     chapters at the full scale ends with a check: some of its runs are trained anew, and
-    compared (verify.py). The page has the result, and no file that is committed.
+    compared (verify.py). The first page has the result.
 
     Returns the exit status: 0; 1 if a chapter failed (<chapter>.failed.ipynb is kept,
     and the others go on), or if the check finds a difference; 128 plus the number of
@@ -96,11 +96,12 @@ def run_report(
             if verify and scale == "full" and not only:
                 check = spot_check(CHECKED_RUNS, CHECKED_SECONDS)
                 print(check.text())
-            page = build_index(scale, check.markdown() if check else "")
-            print(f"{page}  ({time.perf_counter() - start:.0f} s)")
+            # The pages show what the notebooks store of their live demonstrations.
             if update_notebooks:
                 for name in set(todo) - set(failed):
                     update_notebook(name, out / f"{name}.ipynb")
+            page = build_site(scale, check.markdown() if check else "")
+            print(f"{page}  ({time.perf_counter() - start:.0f} s)")
     except KeyboardInterrupt as interrupt:
         print("interrupted; finished runs are kept", file=sys.stderr)
         return 128 + interrupt.args[0]

@@ -1,0 +1,143 @@
+"""The cells of code of a chapter as HTML: folded code, figures, tables and text."""
+
+import base64
+import html
+import os
+import re
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from nbformat import NotebookNode
+
+from mnistkit.report.site.books import varies
+from mnistkit.report.site.figures import file_of, picture
+from mnistkit.report.site.markdown import code_block
+from mnistkit.report.site.tables import read_table, table_html
+
+# What only code has that draws.
+DRAWS = re.compile(r"\b(plt\.|axe?s?\.|save_figure\b|show_figure\b)")
+ANSI = re.compile(r"\x1b\[[0-9;]*m")
+
+
+@dataclass
+class Outputs:
+    """Turns outputs of one chapter into HTML, and counts its figures and tables.
+
+    `figures` has the SVG of each PNG (`drawings`); `out` is the folder of the page.
+    """
+
+    chapter: str
+    figures: Mapping[str, Path]
+    out: Path
+    counts: Counter[str] = field(default_factory=Counter)
+
+    def code(self, cell: NotebookNode) -> str:
+        """Return the source of a cell, closed if it draws the figure below it."""
+        source = cell.source.strip()
+        if not source:
+            return ""
+        is_drawing = bool(DRAWS.search(source))
+        kind, title = ("plot", "Code that draws") if is_drawing else ("lesson", "Code")
+        return (
+            f'<details class="code {kind}"{"" if is_drawing else " open"}>'
+            f"<summary>{title}</summary>{code_block(source)}</details>"
+        )
+
+    def html(self, cell: NotebookNode, number: int) -> str | None:
+        """Return an output of a cell, or None if it is Markdown."""
+        output = cell.outputs[number]
+        if output.output_type == "stream":
+            return _text(output.text, f"stream {output.name}")
+        if output.output_type == "error":
+            return _text("\n".join(output.traceback), "error")
+        data = output.data
+        if "image/png" in data:
+            return self.figure(data["image/png"], output.metadata, varies(cell))
+        if "text/markdown" in data:
+            return None
+        if "text/html" in data:
+            text = str(data["text/html"])
+            return self.data_table(text) if "<table" in text else text
+        if "text/plain" in data:
+            return _text(data["text/plain"], "result")
+        return ""
+
+    def figure(self, encoded: str, metadata: Any, is_live: bool) -> str:
+        """Return a picture as a figure with its number, its file and what it shows.
+
+        The file of a live figure is that of the last execution, not that of the
+        stored output: the figure stays the PNG of the notebook.
+        """
+        png = base64.b64decode(encoded)
+        look = metadata.get("image/png", {})
+        alt = html.escape(str(look.get("alt", "")) or "A picture without description")
+        svg = None if is_live else file_of(png, self.figures)
+        shown = picture(png, svg, look.get("width"))
+        self.counts["Figure"] += 1
+        title = f"Figure {self.number('Figure')}"
+        anchor = f"figure-{self.counts['Figure']}"
+        link = f" {self.link(svg, 'SVG')}" if svg else ""
+        return (
+            f'<figure id="{anchor}"><img src="{shown.address}" width="{shown.width}" '
+            f'height="{shown.height}" alt="{alt}">\n<figcaption><b>{title}.</b> '
+            f"{_first_sentence(alt)}{link}</figcaption></figure>"
+        )
+
+    def data_table(self, text: str) -> str:
+        """Return a table of pandas; one that was saved has a number and its file."""
+        table = read_table(text)
+        shown = table_html(table)
+        is_saved = table.name.startswith(f"{self.chapter}_")
+        caption = " ".join(table.caption.split())
+        link, anchor = "", ""
+        if is_saved:
+            self.counts["Table"] += 1
+            anchor = f' id="table-{self.counts["Table"]}"'
+            file = self.out / f"{table.name}.csv"
+            link = f" {self.link(file, 'CSV')}" if file.exists() else ""
+            caption = f"<b>Table {self.number('Table')}.</b> {caption}"
+        if caption:
+            shown += f"\n<figcaption>{caption}{link}</figcaption>"
+        return f'<figure class="table"{anchor}>{shown}</figure>'
+
+    def number(self, kind: str) -> str:
+        """Return the number of the latest figure or table, such as 3.2."""
+        return f"{int(self.chapter[:2])}.{self.counts[kind]}"
+
+    def link(self, file: Path, text: str) -> str:
+        """Return a link to a file."""
+        address = html.escape(relative(file, self.out))
+        name = html.escape(file.name)
+        return f'<a class="file" href="{address}" title="{name}">{text}</a>'
+
+
+def relative(file: Path, out: Path) -> str:
+    """Return the address of a file in a page that lies in the folder `out`."""
+    return os.path.relpath(file, out).replace(os.sep, "/")
+
+
+def merge_streams(cell: NotebookNode) -> None:
+    """Make one output of several that a cell printed one after the other."""
+    merged: list[NotebookNode] = []
+    for output in cell.outputs:
+        last = merged[-1] if merged else None
+        is_stream = output.output_type == "stream"
+        if last and is_stream and last.get("name") == output.name:
+            last.text += output.text
+        else:
+            merged.append(output)
+    cell.outputs = merged
+
+
+def _text(text: str, kind: str) -> str:
+    lines = (line.rstrip() for line in ANSI.sub("", text).splitlines())
+    shown = html.escape("\n".join(lines).rstrip(), quote=False)
+    return f'<pre class="output {kind}">{shown}</pre>'
+
+
+def _first_sentence(text: str) -> str:
+    """Return the first sentence of a text; a full stop of a number ends none."""
+    return re.split(r"(?<=[.?!]) (?=[A-Z])", text, maxsplit=1)[0]
