@@ -12,6 +12,8 @@ from graphs_on_cpu import graphs  # noqa: F401
 from stored_tables import assert_tables_are_stored
 
 from mnistkit.data import load_mnist
+from mnistkit.report.site import build_site
+from mnistkit.storage.places import ROOT
 
 torch.set_num_threads(1)
 
@@ -44,6 +46,19 @@ def store_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("MNISTKIT_STORE", str(tmp_path / "records"))
     monkeypatch.delenv("MNISTKIT_PROGRESS", raising=False)
     return tmp_path / "records"
+
+
+@pytest.fixture(scope="session")
+def course_site(tmp_path_factory):
+    """The folder of the course's site, built from the stored notebooks and figures."""
+    folder = tmp_path_factory.mktemp("course")
+    (folder / "figures").symlink_to(ROOT / "figures")
+    (folder / "reports").mkdir()
+    for table in (ROOT / "reports").glob("*.csv"):
+        (folder / "reports" / table.name).write_bytes(table.read_bytes())
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setenv("MNISTKIT_OUT", str(folder))
+        return build_site("full", "# Runs trained anew\n\nplanted").parent
 
 
 class StoredTables(pytest.Item):

@@ -117,9 +117,12 @@ def test_a_report_prints_where_its_page_is(smoke):
 
 def test_a_report_leaves_complete_copies_and_the_page(smoke):
     assert sorted(path.name for path in smoke.out.iterdir()) == [
+        "01_good.html",
         "01_good.ipynb",
         "01_good_count.csv",
+        "02_other.html",
         "02_other.ipynb",
+        "07_last.html",
         "07_last.ipynb",
         "index.html",
     ]
