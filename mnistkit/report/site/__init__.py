@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from mnistkit.report import scales
-from mnistkit.report.contents import course_map
+from mnistkit.report.contents import describe, read_opening
 from mnistkit.report.site.books import read_books
 from mnistkit.report.site.figures import drawings
 from mnistkit.report.site.first_page import first_page
@@ -41,7 +41,11 @@ def build_site(scale: str, spot_check: str = "") -> Path:
 
 def make_course(scale: str, present: frozenset[str]) -> Course:
     """Return what the pages of a scale share; `present` names those with a page."""
-    course = course_map()
-    titles = dict(zip(course["chapter"], course["title"], strict=True))
+    openings = {}
+    for name in scales.chapters():
+        try:
+            openings[name] = describe(read_opening(name))
+        except Exception:  # The report names a file that is no notebook, and goes on.
+            openings[name] = describe("")
     figures = drawings(scales.folder("figures", scale))
-    return Course(titles, present, figures, scales.folder("reports", scale))
+    return Course(openings, present, figures, scales.folder("reports", scale))

@@ -10,7 +10,6 @@ import pandas as pd
 from nbformat import NotebookNode
 
 from mnistkit.report import scales
-from mnistkit.report.contents import course_map
 from mnistkit.report.site.figures import description, picture
 from mnistkit.report.site.markdown import to_html
 from mnistkit.report.site.outputs import relative
@@ -75,7 +74,7 @@ def introduction(course: Course) -> str:
     claims = "claims of theirs"
     if stored.exists():
         claims = f"{len(pd.read_csv(stored)):,} of their claims"
-    count = len(course.titles)
+    count = len(course.openings)
     return (
         f'<p class="lead">This is a first course on deep learning in {count} '
         "notebooks. Each chapter asks a question, trains the networks that answer it, "
@@ -122,17 +121,16 @@ def verdicts(scale: str, course: Course) -> str:
 def cards(scale: str, course: Course) -> str:
     """Return the chapters as a list: number, title, question, time and picture."""
     shown = []
-    for row in course_map().to_dict("records"):
-        name = row["chapter"]
+    for name, opening in course.openings.items():
         title = course.heading(name)
         if name in course.present:
             title = f'<a href="{name}.html">{title}</a>'
-        facts = [] if pd.isna(row["minutes"]) else [f"{row['minutes']} minutes"]
-        if row["builds on"]:
-            facts.append(f"builds on {row['builds on']}")
+        facts = [f"{opening['minutes']} minutes"] if opening["minutes"] else []
+        if opening["builds on"]:
+            facts.append(f"builds on {opening['builds on']}")
         shown.append(
             f'<li class="card">{card_picture(scale, name)}<h3>{title}</h3>'
-            f"<p>{html.escape(row['question'])}</p>"
+            f"<p>{html.escape(str(opening['question']))}</p>"
             f"<small>{html.escape(', '.join(facts))}</small></li>"
         )
     return '<ol class="cards">\n' + "\n".join(shown) + "\n</ol>"
@@ -159,7 +157,7 @@ def files(scale: str, course: Course) -> str:
     """Return links to the file of every figure and table, folded."""
     figures = scales.folder("figures", scale)
     lines = []
-    for name in course.titles:
+    for name in course.openings:
         prefix = glob.escape(name)
         found = {*figures.glob(f"{prefix}_*.svg"), *course.out.glob(f"{prefix}_*.csv")}
         for path in sorted(found):

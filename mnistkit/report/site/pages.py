@@ -31,18 +31,19 @@ LINK_HERE = re.compile(r'href="(#[^"]+)"')
 class Course:
     """What the pages of a site share.
 
-    `titles` has the title of every chapter, `present` the chapters that have a page,
-    `figures` the SVG of each PNG (`drawings`), and `out` is the folder of the pages.
+    `openings` has what every chapter says of itself (`contents.describe`), `present`
+    the chapters that have a page, `figures` the SVG of each PNG (`drawings`), and `out`
+    is the folder of the pages.
     """
 
-    titles: Mapping[str, str]
+    openings: Mapping[str, Mapping[str, str | int | None]]
     present: frozenset[str]
     figures: Mapping[str, Path]
     out: Path
 
     def heading(self, name: str) -> str:
         """Return number and title of a chapter, as HTML."""
-        title = self.titles.get(name, "")
+        title = self.openings[name]["title"]
         return html.escape(f"{name[:2]} · {title}" if title else name)
 
 
@@ -140,7 +141,7 @@ def contents(current: str, sections: list[tuple[int, str, str]], course: Course)
         if level in (2, 3)
     )
     lines = []
-    for name in ("index", *course.titles):
+    for name in ("index", *course.openings):
         title = "Overview" if name == "index" else course.heading(name)
         if name == current:
             here = f'<a href="{name}.html" aria-current="page">{title}</a>'
@@ -158,7 +159,7 @@ def contents(current: str, sections: list[tuple[int, str, str]], course: Course)
 
 def neighbours(name: str, course: Course) -> str:
     """Return links to the previous and the next page."""
-    order = ["index", *(n for n in course.titles if n in course.present)]
+    order = ["index", *(n for n in course.openings if n in course.present)]
     at = order.index(name)
     links = []
     for step, word, sign in ((-1, "Previous", "←"), (1, "Next", "→")):

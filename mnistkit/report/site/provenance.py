@@ -59,7 +59,7 @@ def provenance(
     facts = "\n".join(_row(key, text) for key, text in rows.items() if text)
     executed = "\n".join(
         _row(_title(name, course), about_chapter(name, books, unreadable, course))
-        for name in course.titles
+        for name in course.openings
     )
     return (
         '<div class="scroll"><table class="provenance">\n'

@@ -84,9 +84,12 @@ function followReader() {
       if (place.bottom > frame.bottom - 60) list.scrollTop += place.bottom - frame.bottom + 120;
     }
   }
-  const seen = new IntersectionObserver(mark, { rootMargin: "-119px 0px 0px 0px" });
-  heads.forEach((head) => seen.observe(head));
-  addEventListener("hashchange", mark);
+  let isDue = false;
+  addEventListener("scroll", () => {
+    if (isDue) return;
+    isDue = true;
+    requestAnimationFrame(() => { isDue = false; mark(); });
+  }, { passive: true });
   mark();
 }
 
@@ -105,8 +108,8 @@ function foldContents() {
 
 function sortKey(cells) {
   const numbers = cells.map((text) => {
-    const found = text.replaceAll("−", "-").replaceAll(",", "").match(/^[<>]?\s*([+-]?[\d.]+(?:e[+-]?\d+)?)/i);
-    return found ? Number(found[1]) : NaN;
+    const found = text.replaceAll("−", "-").replaceAll(",", "").match(/^[<>]?\s*([+-]?[\d.]+(?:e[+-]?\d+)?)(?: ([kMG])\b)?/);
+    return found ? Number(found[1]) * ({ k: 1e3, M: 1e6, G: 1e9 }[found[2]] ?? 1) : NaN;
   });
   const filled = cells.filter((text) => text && text !== "–");
   const isNumeric = filled.length > 0

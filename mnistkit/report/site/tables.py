@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from html.parser import HTMLParser
 
 # A number as a table shows it, with or without a unit; or that there is none.
-NUMBER = re.compile(r"[−+-]?[\d,]*\.?\d+(e[−+-]?\d+)?( ?%)?|–|nan|NaN|")
+NUMBER = re.compile(r"[−+-]?[\d,]*\.?\d+(e[−+-]?\d+)?( ?[%kM])?|–|nan|NaN|")
 # The beginning of an outcome, and the class of its colour. The first that fits counts.
 OUTCOMES = {
     "agrees only if": "partly",
