@@ -12,7 +12,7 @@ from graphs_on_cpu import graphs  # noqa: F401
 from stored_tables import assert_tables_are_stored
 
 from mnistkit.data import load_mnist
-from mnistkit.report.site import build_site
+from mnistkit.report.site.build import build_site
 from mnistkit.storage.places import ROOT
 
 torch.set_num_threads(1)

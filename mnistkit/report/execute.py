@@ -24,7 +24,7 @@ from mnistkit.report import scales
 from mnistkit.report.copies import keep_copy, update_notebook
 from mnistkit.report.experiments import read_run_lists
 from mnistkit.report.one_chapter import ChapterProcess
-from mnistkit.report.site import build_site
+from mnistkit.report.site.build import build_site
 from mnistkit.report.verify import spot_check
 from mnistkit.storage import places
 from mnistkit.storage.files import MNIST

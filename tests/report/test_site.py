@@ -7,7 +7,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_output
 from site_pages import PIXEL, Page, good_cells, write_copy
 
-from mnistkit.report.site import build_site
+from mnistkit.report.site.build import build_site
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from site_pages import PIXEL, STAMP, display, good_cells, write_copy
 
 import mnistkit
-from mnistkit.report.site import build_site
+from mnistkit.report.site.build import build_site
 
 
 @pytest.fixture
@@ -124,11 +124,11 @@ def test_the_site_is_made_in_a_c_locale_below_any_path(out, project):
     folder.mkdir()
     (folder / "mnistkit").symlink_to(Path(mnistkit.__file__).parent)
     script = (
-        "from mnistkit.report import site\n"
+        "from mnistkit.report.site import build\n"
         "from mnistkit.storage import places\n"
         f"places.ROOT = places.Path({ascii(str(project.folder))})\n"
-        "print(ascii(site.__file__))\n"
-        "site.build_site('smoke')"
+        "print(ascii(build.__file__))\n"
+        "build.build_site('smoke')"
     )
     locale = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     environment = os.environ | locale | {"PYTHONPATH": str(folder)}
