@@ -1,0 +1,40 @@
+-- Chapters get the label that links lead to, such as ch03; sections lose theirs, because
+-- many chapters have a section "Summary". A formula's source is its alternative text.
+-- No level of headings is skipped, as PDF/UA demands.
+local level = 0
+local schemes = { http = true, https = true }
+
+function Header(header)
+  local text = pandoc.utils.stringify(header.content)
+  local number = header.level == 1 and text:match("^(%d%d) · ")
+  header.level = math.min(header.level, level + 1)
+  level = header.level
+  header.identifier = ""
+  if not number then return header end
+  header.identifier = "ch" .. number
+  -- "03", " ", "·", " " are the first four elements.
+  for _ = 1, 4 do header.content:remove(1) end
+  local before = ("#counter(heading).update(%d)"):format(tonumber(number))
+  return { pandoc.RawBlock("typst", before), header }
+end
+
+function Link(link)
+  local number = link.target:match("^(%d%d)_[%w_]+%.ipynb")
+  if number then
+    link.target = "#ch" .. number
+    return link
+  end
+  local scheme = link.target:match("^%s*(%a[%w+.-]*):")
+  if scheme and schemes[scheme:lower()] then return link end
+  return link.content
+end
+
+-- The notebooks' own pictures come with their cells; no text cell has one.
+function Image() return {} end
+
+function Math(math)
+  local formula = pandoc.write(pandoc.Pandoc({ pandoc.Plain({ math }) }), "typst")
+  local source = math.text:gsub("%s+", " "):gsub("\\", "\\\\"):gsub('"', '\\"')
+  local text = '#[#set math.equation(alt: "%s");%s]'
+  return pandoc.RawInline("typst", text:format(source, formula:gsub("\n+$", "")))
+end

@@ -1,0 +1,203 @@
+"""What of a chapter stands in the book: its cells as Markdown with parts in typst.
+
+The rules, which look at what a cell is and at the names of sections:
+
+- A section that needs a live notebook is left out with all that it has: see NOT_IN_PRINT.
+  So are paragraphs that begin with **Try it**, and what leads to a widget, from the last
+  heading of that text on. (A widget is a picture that its cell does not save or show as
+  a figure.)
+- Code is shown if it is a hand-built piece: it defines functions or classes from Python,
+  NumPy and torch alone; in a section "by hand" or "line by line" any such code is shown.
+  All other code is left out, and what it prints in the exercises too.
+- Folded answers and solutions go to an appendix. A link stands in their place.
+"""
+
+import ast
+import re
+from dataclasses import dataclass, field
+
+from nbformat import NotebookNode
+
+from mnistkit.report.book_floats import Pictures, figure, table, typst_string
+
+NOT_IN_PRINT = re.compile(
+    r"Try it|Play with it|Draw a digit|With a button|For lecturers|How to go on"
+    r"|Report by report|.*\blive$"
+)
+HAND_BUILT = re.compile("by hand|line by line")
+FOLDED = re.compile(
+    r"\s*<details>\s*<summary>(.*?)</summary>(.*?)</details>", re.DOTALL
+)
+HEADING = re.compile(r"^(#{1,6}) +(.+)$", re.MULTILINE)
+FENCED = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
+# The number of a question: **2**, **2.**, **2 ★** or 2. at the start of a line.
+QUESTION = re.compile(r"^(?:\*\*)?(\d+)(?:\.|\*\*|[ ★]+\*\*)", re.MULTILINE)
+# Modules whose functions plot, tabulate or speak for the course.
+PLUMBING = {"mnistkit", "pandas", "matplotlib", "IPython"}
+# What a hand-built piece may use of the course: the data, and their preparation.
+DATA = {"normalize", "build_model", "Batches", "fit", "mnist", "models"}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A folded text: its label, what it answers, such as "Exercises, 2", the Markdown."""
+
+    label: str
+    question: str
+    text: str
+
+
+@dataclass
+class Text:
+    """A chapter in the book: Markdown, and the answers for the appendix."""
+
+    parts: list[str] = field(default_factory=list)
+    answers: list[Answer] = field(default_factory=list)
+    sections: list[str] = field(default_factory=list)
+
+    def add(self, markdown: str) -> None:
+        self.parts.append(markdown.strip("\n"))
+
+
+def chapter_text(number: str, book: NotebookNode, pictures: Pictures) -> Text:
+    """Return the chapter "00" to "07" as Markdown for pandoc, with its answers.
+
+    The figures that it shows are put into `pictures`.
+    """
+    text = Text()
+    hidden = 0  # The level of the section that is left out, 0 for none.
+    plumbing = _imported(book)
+    for cell, following in zip(book.cells, [*book.cells[1:], None], strict=True):
+        if cell.cell_type == "markdown":
+            source = cell.source
+            if following is not None and pictures.is_widget(following):
+                source = _before_last_heading(source)
+            for level, title, part in _sections(source):
+                if title and not (hidden and level > hidden):
+                    hidden = level if NOT_IN_PRINT.match(title) else 0
+                if title:
+                    text.sections = [*text.sections[: level - 1], title]
+                if not hidden:
+                    text.add(part)
+        elif cell.cell_type == "code" and not hidden:
+            _add_code(text, cell, plumbing, pictures)
+    whole = _without_try_it("\n\n".join(text.parts))
+    return _fold(number, whole)
+
+
+def _sections(source: str) -> list[tuple[int, str, str]]:
+    """Split Markdown before each heading: (level, title, text); (0, "", text) first."""
+    code = [match.span() for match in FENCED.finditer(source)]
+    heads = [
+        match
+        for match in HEADING.finditer(source)
+        if not any(start < match.start() < end for start, end in code)
+    ]
+    ends = [*(match.start() for match in heads), len(source)]
+    parts = [(0, "", source[: ends[0]])]
+    for match, end in zip(heads, ends[1:], strict=True):
+        parts.append((len(match[1]), match[2], source[match.start() : end]))
+    return parts
+
+
+def _before_last_heading(source: str) -> str:
+    return "".join(part for _, _, part in _sections(source)[:-1])
+
+
+def _without_try_it(markdown: str) -> str:
+    paragraphs = markdown.split("\n\n")
+    return "\n\n".join(p for p in paragraphs if not p.startswith("**Try it"))
+
+
+def _imported(book: NotebookNode) -> set[str]:
+    """Return the names that a notebook imports from PLUMBING, but those in DATA."""
+    names = {"chapter", "ax", "axes", "fig"}
+    for cell in book.cells:
+        for node in ast.walk(_parse(cell)):
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                module = getattr(node, "module", None)
+                for alias in node.names:
+                    if (module or alias.name).split(".")[0] in PLUMBING:
+                        names.add(alias.asname or alias.name.split(".")[0])
+    return names - DATA
+
+
+def _parse(cell: NotebookNode) -> ast.Module:
+    """Return the syntax of a cell, empty unless it is Python (magics are not)."""
+    try:
+        return ast.parse(cell.source if cell.cell_type == "code" else "")
+    except SyntaxError:
+        return ast.parse("")
+
+
+def _is_shown(cell: NotebookNode, sections: list[str], plumbing: set[str]) -> bool:
+    """Return whether the code of a cell is a hand-built piece."""
+    syntax = _parse(cell)
+    nodes = list(ast.walk(syntax))
+    names = {node.id for node in nodes if isinstance(node, ast.Name)}
+    names |= {node.arg for node in nodes if isinstance(node, ast.arg)}
+    if names & plumbing or any(isinstance(n, ast.ImportFrom) for n in nodes):
+        return False
+    if HAND_BUILT.search(" ".join(sections[1:])):
+        return bool(syntax.body)
+    if names & DATA:
+        return False
+    makes = (ast.FunctionDef, ast.ClassDef, ast.Assign)
+    is_definition = [isinstance(node, makes[:2]) for node in syntax.body]
+    return any(is_definition) and all(isinstance(node, makes) for node in syntax.body)
+
+
+def _add_code(
+    text: Text, cell: NotebookNode, plumbing: set[str], pictures: Pictures
+) -> None:
+    """Add the code of a cell, if it is shown, and its outputs."""
+    is_exercise = any(title.startswith("Exercises") for title in text.sections)
+    is_shown = not is_exercise and _is_shown(cell, text.sections, plumbing)
+    if is_shown:
+        text.add(f"```python\n{cell.source}\n```")
+    for output in cell.outputs:
+        data = output.get("data", {})
+        if "text/markdown" in data:
+            said = data["text/markdown"]
+            is_finding = ".say(" in cell.source or "lesson(" in cell.source
+            text.add(_raw("#finding[") + said + _raw("]") if is_finding else said)
+        elif "image/png" in data:
+            if not pictures.is_widget(cell):
+                text.add(_raw(figure(pictures.add(cell, output))))
+        elif "text/html" in data:
+            section = text.sections[-1] if text.sections else ""
+            text.add(_raw(table(data["text/html"], pictures.chapter, section)))
+        elif not is_exercise and output.get("name") == "stdout":
+            text.add(f"```\n{output.text.rstrip()}\n```")
+        elif is_shown and "text/plain" in data:
+            text.add(f"```\n{data['text/plain']}\n```")
+
+
+def _raw(typst: str) -> str:
+    """Return a block of typst, as Markdown."""
+    return f"\n\n```{{=typst}}\n{typst}\n```\n\n"
+
+
+def _fold(number: str, markdown: str) -> Text:
+    """Return a chapter with its folded texts taken out and linked."""
+    text = Text()
+    counts: dict[str, int] = {}
+    position = 0
+    for match in FOLDED.finditer(markdown):
+        before = markdown[position : match.start()]
+        titles = [title for _, title, _ in _sections(markdown[: match.start()])]
+        section = titles[-1]
+        counts[section] = counts.get(section, 0) + 1
+        questions = QUESTION.findall(markdown[: match.start()].rpartition(section)[2])
+        one = match[1].strip().lower() in ("answer", "solution")
+        which = questions[-1] if questions else str(counts[section])
+        label = f"{number}-{len(text.answers) + 1}"
+        question = f"{section}, {which}" if one else section
+        text.answers.append(Answer(label, question, match[2].strip()))
+        is_prose = not re.search(r"(```|\||\$\$)\s*$", before)
+        gap = "" if one and is_prose else "\n\n"
+        link = f"#answer-at(<a{label}>, {typst_string(match[1].strip())})"
+        text.parts.append(f"{before}{gap}`{link}#[]<q{label}>`{{=typst}}")
+        position = match.end()
+    text.parts.append(markdown[position:])
+    return text

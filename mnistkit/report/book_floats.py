@@ -1,0 +1,176 @@
+"""Figures and tables of the book: from the outputs of notebooks to typst."""
+
+import base64
+import html
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+from nbformat import NotebookNode
+
+LIVE = "nbval-ignore-output"
+# A notebook shows 100 pixels per inch; the widest figures fill the width of a page.
+FULL_WIDTH = 950
+CHARACTERS = 112  # How many characters of a table fit into one line of a page.
+
+
+def typst_string(text: str) -> str:
+    """Return a text as a string literal of typst."""
+    return json.dumps(text, ensure_ascii=False)
+
+
+class Pictures:
+    """The figures of a chapter: the files of those that the book shows, by their name.
+
+    `folder` has the chapter's saved figures. A picture that a cell saved is the SVG with
+    the same name as the PNG that is equal to the output, without its footer; a live
+    figure, which is another one at each execution, is the PNG of the notebook.
+    """
+
+    def __init__(self, chapter: str, folder: Path) -> None:
+        self.chapter = chapter
+        self.files: dict[str, bytes] = {}
+        saved = sorted(folder.glob(f"{chapter}_*.png"))
+        self.saved = {path.read_bytes(): path.with_suffix(".svg") for path in saved}
+
+    def is_widget(self, cell: NotebookNode) -> bool:
+        """Whether a cell shows a picture that is no figure."""
+        return any(
+            "image/png" in output.get("data", {})
+            and _png(output) not in self.saved
+            and "_figure(" not in cell.source
+            and "show_picture" not in cell.source
+            and LIVE not in cell.metadata.get("tags", [])
+            for output in cell.get("outputs", [])
+        )
+
+    def add(self, cell: NotebookNode, output: NotebookNode) -> dict[str, str | int]:
+        """Keep the picture; return its `file`, `alt`, `note` and `width` in pixels."""
+        png = _png(output)
+        shown = output.metadata["image/png"]
+        path = self.saved.get(png)
+        is_live = LIVE in cell.metadata.get("tags", [])
+        note = ""
+        if path is None or is_live or not path.exists():
+            name = f"{self.chapter}-{len(self.files)}.png"
+            self.files[name] = png
+        else:
+            name = path.name
+            svg, note = without_footer(path.read_text("utf-8"))
+            self.files[name] = svg.encode()
+        alt = shown.get("alt") or output.data["text/plain"]
+        return {"file": name, "alt": alt, "note": note, "width": shown["width"]}
+
+
+def _png(output: NotebookNode) -> bytes:
+    return base64.b64decode(output.data["image/png"])
+
+
+def without_footer(svg: str) -> tuple[str, str]:
+    """Return a figure that ends above its footer, and the text of the footer.
+
+    The shapes of its letters stay, because later texts may use them.
+    """
+    found = re.search(r'^  ?<g id="footer">\n(.*?)^  ?</g>\n', svg, re.M | re.S)
+    if not found:
+        return svg, ""
+    note = " ".join(re.findall(r"<!-- (.*?) -->", found[1], re.S))
+    first_line = float(re.search(r'translate\([\d.]+ ([\d.]+)\)', found[1])[1])
+    bare = re.sub(r"^ *<use [^>]*/>\n", "", found[1], flags=re.M)
+    svg = svg.replace(found[1], bare)
+    # The letters of the footer are 7 points high, the gap above it is 8 % of an inch.
+    height = f"{first_line - 8:.2f}"
+    svg = re.sub(r'(<svg [^>]*?height=")[\d.]+', rf"\g<1>{height}", svg, count=1)
+    svg = re.sub(r'(viewBox="0 0 [\d.]+ )[\d.]+', rf"\g<1>{height}", svg, count=1)
+    return svg, " ".join(html.unescape(note).split())
+
+
+def figure(picture: dict[str, str | int]) -> str:
+    """Return a figure in typst: the first sentence of its description is the caption."""
+    alt = " ".join(str(picture["alt"]).split())
+    caption = re.split(r"(?<=[.!?]) (?=[A-Z0-9])", alt)[0].rstrip(".") + "."
+    if picture["note"]:
+        caption += f" ({picture['note']})"
+    width = min(100, round(100 * int(picture["width"]) / FULL_WIDTH))
+    image = f"image({typst_string(str(picture['file']))}, width: {width}%"
+    return (
+        f"#figure({image}, alt: {typst_string(alt)}), placement: auto, "
+        f"caption: {typst_string(caption)})"
+    )
+
+
+class _Cells(HTMLParser):
+    """The head and the body of an HTML table as rows of texts, and its caption."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head: list[list[str]] = []
+        self.body: list[list[str]] = []
+        self.caption = ""
+        self.where = ""
+        self.spans: dict[int, int] = {}  # Rows that a cell above still covers.
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag in ("caption", "thead", "tbody"):
+            self.where = tag
+        rows = self.head if self.where == "thead" else self.body
+        if tag == "tr":
+            rows.append([])
+        elif tag in ("th", "td"):
+            while self.spans.get(len(rows[-1]), 0):
+                self.spans[len(rows[-1])] -= 1
+                rows[-1].append("")
+            span = int(dict(attrs).get("rowspan") or 1)
+            self.spans[len(rows[-1])] = span - 1
+            rows[-1].append("")
+
+    def handle_data(self, data: str) -> None:
+        rows = self.head if self.where == "thead" else self.body
+        if self.where == "caption":
+            self.caption += data
+        elif self.where and rows and rows[-1]:
+            rows[-1][-1] += data
+
+
+def table(page: str, chapter: str, section: str) -> str:
+    """Return a table of an output, which is HTML, in typst.
+
+    Its title is the name under which it was saved, else that of its section; the rest
+    of the caption is that of the notebook. Texts are aligned left, numbers right.
+    """
+    cells = _Cells()
+    cells.feed(page[page.index("<table") :])
+    rows = [[" ".join(cell.split()) for cell in row] for row in cells.body]
+    # A frame has the names of its columns and of its index in two rows.
+    head = ["".join(dict.fromkeys(column)) for column in zip(*cells.head, strict=True)]
+    head = [" ".join(title.split()) for title in head]
+    columns = list(zip(*rows, strict=True))
+    found = re.search(rf'<table id="T_{chapter}_(\w+)"', page)
+    align = ["left" if _is_text(column) else "right" for column in columns]
+    title = found[1].replace("_", " ").capitalize() if found else section
+    caption = ". ".join(filter(None, (title, cells.caption.strip().rstrip("."))))
+    body = ", ".join(typst_string(cell) for row in rows for cell in row)
+    return (
+        f"#data-table(columns: ({', '.join(_widths(head, columns))},), "
+        f"align: ({', '.join(align)},), "
+        f"head: ({', '.join(map(typst_string, head))},), "
+        f"caption: {typst_string(caption)}, {body})"
+    )
+
+
+def _is_text(column: tuple[str, ...]) -> bool:
+    return any(re.search("[A-Za-z]{2}", cell) for cell in column)
+
+
+def _widths(head: list[str], columns: list[tuple[str, ...]]) -> list[str]:
+    """Return the widths: what the content needs, or shares where that is too much."""
+    longest = [max(map(len, (t, *c))) for t, c in zip(head, columns, strict=True)]
+    if sum(longest) + 2 * len(longest) <= CHARACTERS:
+        return ["auto"] * len(head)
+    shares = []
+    for title, column, most in zip(head, columns, longest, strict=True):
+        mean = sum(map(len, column)) / len(column)
+        word = max(map(len, " ".join((title, *column)).split()))
+        shares.append("auto" if most <= 12 else f"{max(word, mean):.0f}fr")
+    return shares
