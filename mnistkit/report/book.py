@@ -170,7 +170,9 @@ def _answers(texts: dict[str, Text]) -> str:
                 f"#answer(label({typst_string('a' + each.label)}), "
                 f"<q{each.label}>, {typst_string(each.question)})"
             )
-            lines += [f"```{{=typst}}\n{head}\n```", each.text]
+            # The head stands on the line of the first paragraph, if there is one.
+            gap = "\n\n" if re.match(r"```|\d+\.|[-*] ", each.text) else " "
+            lines.append(f"`{head}`{{=typst}}{gap}{each.text}")
     return "\n\n".join(lines)
 
 
@@ -229,9 +231,10 @@ def _front(scale: str) -> str:
         found[-1] = found[-1].removeprefix("1. ")
         lines.append("#heading(numbering: none)[What was found]")
         lines.append(_to_typst("\n".join(found[:-1]) + "\n\n" + found[-1]))
-    lines.append("#outline(depth: 2, indent: auto)")
+    lines.append("#contents")
     return "\n".join(lines) + "\n"
 
 
 def _back() -> str:
-    return '\n#bibliography("book.bib", title: "References", style: "ieee")\n'
+    bibliography = '#bibliography("book.bib", title: "References", style: "ieee")'
+    return f"\n#set text(8.8pt)\n{bibliography}\n"

@@ -25,6 +25,9 @@ NOT_IN_PRINT = re.compile(
     r"|Report by report|.*\blive$"
 )
 HAND_BUILT = re.compile("by hand|line by line")
+PICTURE = "```{=typst}\n#picture"
+# Tables to look something up: of single claims.
+LOOK_UP = re.compile(r'<table id="T_\d\d_\w*_reports_said"')
 FOLDED = re.compile(
     r"\s*<details>\s*<summary>(.*?)</summary>(.*?)</details>", re.DOTALL
 )
@@ -138,13 +141,9 @@ def _is_shown(cell: NotebookNode, sections: list[str], plumbing: set[str]) -> bo
     names |= {node.arg for node in nodes if isinstance(node, ast.arg)}
     if names & plumbing or any(isinstance(n, ast.ImportFrom) for n in nodes):
         return False
-    if HAND_BUILT.search(" ".join(sections[1:])):
-        return bool(syntax.body)
-    if names & DATA:
-        return False
     makes = (ast.FunctionDef, ast.ClassDef, ast.Assign)
-    is_definition = [isinstance(node, makes[:2]) for node in syntax.body]
-    return any(is_definition) and all(isinstance(node, makes) for node in syntax.body)
+    is_by_hand = HAND_BUILT.search(" ".join(sections[1:]))
+    return bool(is_by_hand) and any(isinstance(node, makes) for node in syntax.body)
 
 
 def _add_code(
@@ -160,14 +159,17 @@ def _add_code(
         if "text/markdown" in data:
             said = data["text/markdown"]
             is_finding = ".say(" in cell.source or "lesson(" in cell.source
-            text.add(_raw("#finding[") + said + _raw("]") if is_finding else said)
+            if is_finding and text.parts and text.parts[-1].startswith(PICTURE):
+                text.add(text.parts.pop() + _raw("[") + said + _raw("]"))
+            else:
+                text.add(_raw("#finding[") + said + _raw("]") if is_finding else said)
         elif "image/png" in data:
             if not pictures.is_widget(cell):
                 text.add(_raw(figure(pictures.add(cell, output))))
-        elif "text/html" in data:
+        elif "text/html" in data and not LOOK_UP.search(data["text/html"]):
             section = text.sections[-1] if text.sections else ""
             text.add(_raw(table(data["text/html"], pictures.chapter, section)))
-        elif not is_exercise and output.get("name") == "stdout":
+        elif is_shown and output.get("name") == "stdout":
             text.add(f"```\n{output.text.rstrip()}\n```")
         elif is_shown and "text/plain" in data:
             text.add(f"```\n{data['text/plain']}\n```")

@@ -4,14 +4,16 @@ import base64
 import html
 import json
 import re
+import struct
 from html.parser import HTMLParser
 from pathlib import Path
 
 from nbformat import NotebookNode
 
 LIVE = "nbval-ignore-output"
-# A notebook shows 100 pixels per inch; the widest figures fill the width of a page.
-FULL_WIDTH = 950
+# A figure of so many pixels in a notebook, 100 to an inch, fills the width of a page;
+# none is higher than this share of that width.
+FULL_WIDTH, TALLEST = 1200, 0.38
 CHARACTERS = 112  # How many characters of a table fit into one line of a page.
 
 
@@ -60,7 +62,9 @@ class Pictures:
             svg, note = without_footer(path.read_text("utf-8"))
             self.files[name] = svg.encode()
         alt = shown.get("alt") or output.data["text/plain"]
-        return {"file": name, "alt": alt, "note": note, "width": shown["width"]}
+        width, height = struct.unpack(">2I", png[16:24])
+        share = min(shown["width"] / FULL_WIDTH, TALLEST * width / height, 1)
+        return {"file": name, "alt": alt, "note": note, "share": round(100 * share)}
 
 
 def _png(output: NotebookNode) -> bytes:
@@ -92,11 +96,9 @@ def figure(picture: dict[str, str | int]) -> str:
     caption = re.split(r"(?<=[.!?]) (?=[A-Z0-9])", alt)[0].rstrip(".") + "."
     if picture["note"]:
         caption += f" ({picture['note']})"
-    width = min(100, round(100 * int(picture["width"]) / FULL_WIDTH))
-    image = f"image({typst_string(str(picture['file']))}, width: {width}%"
     return (
-        f"#figure({image}, alt: {typst_string(alt)}), placement: auto, "
-        f"caption: {typst_string(caption)})"
+        f"#picture({typst_string(str(picture['file']))}, alt: {typst_string(alt)}, "
+        f"share: {picture['share']}%, caption: {typst_string(caption)})"
     )
 
 
@@ -164,13 +166,18 @@ def _is_text(column: tuple[str, ...]) -> bool:
 
 
 def _widths(head: list[str], columns: list[tuple[str, ...]]) -> list[str]:
-    """Return the widths: what the content needs, or shares where that is too much."""
+    """Return the widths: what the content needs, or shares where that is too much.
+
+    The share of a column is its longest word, and a part of what is left that grows
+    with the mean length of its texts.
+    """
     longest = [max(map(len, (t, *c))) for t, c in zip(head, columns, strict=True)]
-    if sum(longest) + 2 * len(longest) <= CHARACTERS:
+    room = CHARACTERS - 2 * len(head)
+    if sum(longest) <= room:
         return ["auto"] * len(head)
-    shares = []
-    for title, column, most in zip(head, columns, longest, strict=True):
-        mean = sum(map(len, column)) / len(column)
-        word = max(map(len, " ".join((title, *column)).split()))
-        shares.append("auto" if most <= 12 else f"{max(word, mean):.0f}fr")
-    return shares
+    texts = list(zip(head, columns, strict=True))
+    words = [max(map(len, " ".join((t, *c)).split())) for t, c in texts]
+    means = [sum(map(len, column)) / len(column) for column in columns]
+    more = [max(0, mean - word) for mean, word in zip(means, words, strict=True)]
+    left = max(0, room - sum(words)) / max(1, sum(more))
+    return [f"{w + left * m:.1f}fr" for w, m in zip(words, more, strict=True)]
