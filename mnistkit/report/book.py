@@ -3,9 +3,11 @@
 book_cells.py says what of a chapter stands in the book, and book.typ how it looks.
 """
 
+import ast
 import inspect
 import re
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import nbformat
@@ -178,18 +180,27 @@ def _answers(texts: dict[str, Text]) -> str:
 
 def _loop() -> str:
     """Return the appendix that shows the training loop, as Markdown."""
-    listings = (
-        f"```python\n{inspect.getsource(function).rstrip()}\n```"
-        for function in (train.fit, steps.make_step)
-    )
     return "\n\n".join(
         [
             "# The training loop",
             "All networks of the course are trained by `fit`, in `mnistkit/train.py`, "
             "and its step, in `mnistkit/steps.py`.",
-            *listings,
+            f"```python\n{_without_docstrings(train.fit)}\n```",
+            f"```python\n{_without_docstrings(steps.make_step)}\n```",
         ]
     )
+
+
+def _without_docstrings(function: Callable[..., object]) -> str:
+    """Return the source of a function, all but its docstring."""
+    source = inspect.getsource(function).rstrip()
+    first = ast.parse(source).body[0]
+    assert isinstance(first, ast.FunctionDef)
+    lines = source.split("\n")
+    docstring = first.body[0]
+    if ast.get_docstring(first):
+        del lines[docstring.lineno - 1 : docstring.end_lineno]
+    return "\n".join(lines)
 
 
 def _to_typst(markdown: str) -> str:

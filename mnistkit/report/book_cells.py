@@ -22,10 +22,10 @@ from mnistkit.report.book_floats import Pictures, figure, table, typst_string
 
 NOT_IN_PRINT = re.compile(
     r"Try it|Play with it|Draw a digit|With a button|For lecturers|How to go on"
-    r"|Report by report|.*\blive$"
+    r"|Report by report|Findings$|.*\blive$"
 )
 HAND_BUILT = re.compile("by hand|line by line")
-PICTURE = "```{=typst}\n#picture"
+FLOAT = re.compile(r"```\{=typst\}\n#(picture|data-table)\(.*\)\n```")
 # Tables to look something up: of single claims.
 LOOK_UP = re.compile(r'<table id="T_\d\d_\w*_reports_said"')
 FOLDED = re.compile(
@@ -159,8 +159,9 @@ def _add_code(
         if "text/markdown" in data:
             said = data["text/markdown"]
             is_finding = ".say(" in cell.source or "lesson(" in cell.source
-            if is_finding and text.parts and text.parts[-1].startswith(PICTURE):
-                text.add(text.parts.pop() + _raw("[") + said + _raw("]"))
+            if is_finding and text.parts and FLOAT.fullmatch(text.parts[-1]):
+                call = text.parts.pop().removesuffix("\n```")
+                text.add(f"{call}[\n```\n\n{said}{_raw(']')}")
             else:
                 text.add(_raw("#finding[") + said + _raw("]") if is_finding else said)
         elif "image/png" in data:

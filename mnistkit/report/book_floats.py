@@ -5,6 +5,7 @@ import html
 import json
 import re
 import struct
+from collections.abc import Iterable
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -13,8 +14,9 @@ from nbformat import NotebookNode
 LIVE = "nbval-ignore-output"
 # A figure of so many pixels in a notebook, 100 to an inch, fills the width of a page;
 # none is higher than this share of that width.
-FULL_WIDTH, TALLEST = 1200, 0.38
-CHARACTERS = 112  # How many characters of a table fit into one line of a page.
+FULL_WIDTH, TALLEST = 1200, 0.35
+# How many characters of a table fit into the width of a page, and beside a caption.
+CHARACTERS, NARROW = 112, 80
 
 
 def typst_string(text: str) -> str:
@@ -150,19 +152,33 @@ def table(page: str, chapter: str, section: str) -> str:
     columns = list(zip(*rows, strict=True))
     found = re.search(rf'<table id="T_{chapter}_(\w+)"', page)
     align = ["left" if _is_text(column) else "right" for column in columns]
+    widths = _widths(head, columns)
+    narrow = "auto" in widths and _width(head, columns) <= NARROW
     title = found[1].replace("_", " ").capitalize() if found else section
-    caption = ". ".join(filter(None, (title, cells.caption.strip().rstrip("."))))
-    body = ", ".join(typst_string(cell) for row in rows for cell in row)
+    caption = ". ".join(filter(None, (title, cells.caption.strip())))
     return (
-        f"#data-table(columns: ({', '.join(_widths(head, columns))},), "
-        f"align: ({', '.join(align)},), "
-        f"head: ({', '.join(map(typst_string, head))},), "
-        f"caption: {typst_string(caption)}, {body})"
+        f"#data-table(columns: {_array(widths)}, align: {_array(align)}, "
+        f"head: {_array(map(typst_string, head))}, "
+        f"cells: {_array(typst_string(cell) for row in rows for cell in row)}, "
+        f"narrow: {str(narrow).lower()}, "
+        f"caption: {typst_string(caption.rstrip('.') + '.')})"
     )
+
+
+def _array(items: Iterable[str]) -> str:
+    """Return an array of typst. (The comma makes one of a single item, too.)"""
+    return f"({', '.join(items)},)"
 
 
 def _is_text(column: tuple[str, ...]) -> bool:
     return any(re.search("[A-Za-z]{2}", cell) for cell in column)
+
+
+def _width(head: list[str], columns: list[tuple[str, ...]]) -> int:
+    """Return how many characters a line of the table has, two of them as a gap."""
+    return sum(
+        max(map(len, (t, *c))) + 2 for t, c in zip(head, columns, strict=True)
+    )
 
 
 def _widths(head: list[str], columns: list[tuple[str, ...]]) -> list[str]:
@@ -171,10 +187,9 @@ def _widths(head: list[str], columns: list[tuple[str, ...]]) -> list[str]:
     The share of a column is its longest word, and a part of what is left that grows
     with the mean length of its texts.
     """
-    longest = [max(map(len, (t, *c))) for t, c in zip(head, columns, strict=True)]
-    room = CHARACTERS - 2 * len(head)
-    if sum(longest) <= room:
+    if _width(head, columns) <= CHARACTERS:
         return ["auto"] * len(head)
+    room = CHARACTERS - 2 * len(head)
     texts = list(zip(head, columns, strict=True))
     words = [max(map(len, " ".join((t, *c)).split())) for t, c in texts]
     means = [sum(map(len, column)) / len(column) for column in columns]
