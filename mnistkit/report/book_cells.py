@@ -22,12 +22,12 @@ from mnistkit.report.book_floats import Pictures, figure, table, typst_string
 
 NOT_IN_PRINT = re.compile(
     r"Try it|Play with it|Draw a digit|With a button|For lecturers|How to go on"
-    r"|Report by report|Findings$|.*\blive$"
+    r"|Run, record, sweep|A network of your own|What the reports said|Report by report|Findings$|.*\blive$"
 )
 HAND_BUILT = re.compile("by hand|line by line")
 FLOAT = re.compile(r"```\{=typst\}\n#(picture|data-table)\(.*\)\n```")
-# Tables to look something up: of single claims.
-LOOK_UP = re.compile(r'<table id="T_\d\d_\w*_reports_said"')
+# What an opening says for those who plan to work through the chapter.
+AGENDA = re.compile(r"\*\*(You will learn|Time).*", re.DOTALL)
 FOLDED = re.compile(
     r"\s*<details>\s*<summary>(.*?)</summary>(.*?)</details>", re.DOTALL
 )
@@ -73,6 +73,8 @@ def chapter_text(number: str, book: NotebookNode, pictures: Pictures) -> Text:
     for cell, following in zip(book.cells, [*book.cells[1:], None], strict=True):
         if cell.cell_type == "markdown":
             source = cell.source
+            if cell is book.cells[0]:
+                source = AGENDA.sub("", source)
             if following is not None and pictures.is_widget(following):
                 source = _before_last_heading(source)
             for level, title, part in _sections(source):
@@ -154,7 +156,7 @@ def _add_code(
     is_shown = not is_exercise and _is_shown(cell, text.sections, plumbing)
     if is_shown:
         text.add(f"```python\n{cell.source}\n```")
-    for output in cell.outputs:
+    for output in cell.outputs if len(text.sections) > 1 else []:
         data = output.get("data", {})
         if "text/markdown" in data:
             said = data["text/markdown"]
@@ -167,9 +169,8 @@ def _add_code(
         elif "image/png" in data:
             if not pictures.is_widget(cell):
                 text.add(_raw(figure(pictures.add(cell, output))))
-        elif "text/html" in data and not LOOK_UP.search(data["text/html"]):
-            section = text.sections[-1] if text.sections else ""
-            text.add(_raw(table(data["text/html"], pictures.chapter, section)))
+        elif "text/html" in data and not is_exercise:
+            text.add(_raw(table(data["text/html"], pictures.chapter, text.sections)))
         elif is_shown and output.get("name") == "stdout":
             text.add(f"```\n{output.text.rstrip()}\n```")
         elif is_shown and "text/plain" in data:

@@ -14,7 +14,7 @@ from nbformat import NotebookNode
 LIVE = "nbval-ignore-output"
 # A figure of so many pixels in a notebook, 100 to an inch, fills the width of a page;
 # none is higher than this share of that width.
-FULL_WIDTH, TALLEST = 1200, 0.35
+FULL_WIDTH, TALLEST = 1220, 0.32
 # How many characters of a table fit into the width of a page, and beside a caption.
 CHARACTERS, NARROW = 112, 80
 
@@ -137,7 +137,7 @@ class _Cells(HTMLParser):
             rows[-1][-1] += data
 
 
-def table(page: str, chapter: str, section: str) -> str:
+def table(page: str, chapter: str, sections: list[str]) -> str:
     """Return a table of an output, which is HTML, in typst.
 
     Its title is the name under which it was saved, else that of its section; the rest
@@ -150,11 +150,11 @@ def table(page: str, chapter: str, section: str) -> str:
     head = ["".join(dict.fromkeys(column)) for column in zip(*cells.head, strict=True)]
     head = [" ".join(title.split()) for title in head]
     columns = list(zip(*rows, strict=True))
-    found = re.search(rf'<table id="T_{chapter}_(\w+)"', page)
+    name = re.search(rf'id="T_{chapter}_(\w+)"', page)
     align = ["left" if _is_text(column) else "right" for column in columns]
     widths = _widths(head, columns)
     narrow = "auto" in widths and _width(head, columns) <= NARROW
-    title = found[1].replace("_", " ").capitalize() if found else section
+    title = name[1].replace("_", " ").capitalize() if name else sections[-1]
     caption = ". ".join(filter(None, (title, cells.caption.strip())))
     return (
         f"#data-table(columns: {_array(widths)}, align: {_array(align)}, "
