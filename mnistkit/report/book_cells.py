@@ -2,13 +2,14 @@
 
 The rules, which look at what a cell is and at the names of sections:
 
-- A section that needs a live notebook is left out with all that it has: see NOT_IN_PRINT.
-  So are paragraphs that begin with **Try it**, and what leads to a widget, from the last
-  heading of that text on. (A widget is a picture that its cell does not save or show as
-  a figure.)
-- Code is shown if it is a hand-built piece: it defines functions or classes from Python,
-  NumPy and torch alone; in a section "by hand" or "line by line" any such code is shown.
-  All other code is left out, and what it prints in the exercises too.
+- A section that needs a live notebook, or is there for looking up, is left out whole:
+  see NOT_IN_PRINT. So are the agenda of a chapter (what is learnt, how long it takes),
+  paragraphs that begin with **Try it**, and what leads to a widget, from the last
+  heading of that text on. A widget is a picture that is no figure of the chapter.
+- Code is shown in sections "by hand" and "line by line" and their subsections, if it
+  defines something and uses neither plots nor tables: the hand-built pieces. What such
+  a cell prints is shown as well. All other code, and what it prints, is left out.
+- Findings stand beside the narrow figure or table that they follow.
 - Folded answers and solutions go to an appendix. A link stands in their place.
 """
 
@@ -21,8 +22,9 @@ from nbformat import NotebookNode
 from mnistkit.report.book_floats import Pictures, figure, table, typst_string
 
 NOT_IN_PRINT = re.compile(
-    r"Try it|Play with it|Draw a digit|With a button|For lecturers|How to go on"
-    r"|Run, record, sweep|A network of your own|What the reports said|Report by report|Findings$|.*\blive$"
+    "Try it|Play with it|Draw a digit|With a button|For lecturers|How to go on"
+    "|Run, record, sweep|A network of your own|What the reports said"
+    r"|Report by report|Findings$|.*\blive$"
 )
 HAND_BUILT = re.compile("by hand|line by line")
 FLOAT = re.compile(r"```\{=typst\}\n#(picture|data-table)\(.*\)\n```")
@@ -43,7 +45,10 @@ DATA = {"normalize", "build_model", "Batches", "fit", "mnist", "models"}
 
 @dataclass(frozen=True)
 class Answer:
-    """A folded text: its label, what it answers, such as "Exercises, 2", the Markdown."""
+    """A folded text, in Markdown.
+
+    `label` is unique in the book; `question` says what it answers: "Exercises, 2".
+    """
 
     label: str
     question: str
@@ -70,24 +75,24 @@ def chapter_text(number: str, book: NotebookNode, pictures: Pictures) -> Text:
     text = Text()
     hidden = 0  # The level of the section that is left out, 0 for none.
     plumbing = _imported(book)
-    for cell, following in zip(book.cells, [*book.cells[1:], None], strict=True):
-        if cell.cell_type == "markdown":
-            source = cell.source
-            if cell is book.cells[0]:
-                source = AGENDA.sub("", source)
-            if following is not None and pictures.is_widget(following):
-                source = _before_last_heading(source)
-            for level, title, part in _sections(source):
-                if title and not (hidden and level > hidden):
-                    hidden = level if NOT_IN_PRINT.match(title) else 0
-                if title:
-                    text.sections = [*text.sections[: level - 1], title]
-                if not hidden:
-                    text.add(part)
-        elif cell.cell_type == "code" and not hidden:
+    for i, cell in enumerate(book.cells):
+        if cell.cell_type == "code" and not hidden:
             _add_code(text, cell, plumbing, pictures)
-    whole = _without_try_it("\n\n".join(text.parts))
-    return _fold(number, whole)
+        if cell.cell_type != "markdown":
+            continue
+        parts = _sections(cell.source if i else AGENDA.sub("", cell.source))
+        if book.cells[i + 1 :] and pictures.is_widget(book.cells[i + 1]):
+            parts.pop()
+        for level, title, part in parts:
+            if title and not (hidden and level > hidden):
+                hidden = level if NOT_IN_PRINT.match(title) else 0
+            if title:
+                text.sections = [*text.sections[: level - 1], title]
+            if not hidden:
+                text.add(part)
+    paragraphs = "\n\n".join(text.parts).split("\n\n")
+    printed = [part for part in paragraphs if not part.startswith("**Try it")]
+    return _fold(number, "\n\n".join(printed))
 
 
 def _sections(source: str) -> list[tuple[int, str, str]]:
@@ -103,15 +108,6 @@ def _sections(source: str) -> list[tuple[int, str, str]]:
     for match, end in zip(heads, ends[1:], strict=True):
         parts.append((len(match[1]), match[2], source[match.start() : end]))
     return parts
-
-
-def _before_last_heading(source: str) -> str:
-    return "".join(part for _, _, part in _sections(source)[:-1])
-
-
-def _without_try_it(markdown: str) -> str:
-    paragraphs = markdown.split("\n\n")
-    return "\n\n".join(p for p in paragraphs if not p.startswith("**Try it"))
 
 
 def _imported(book: NotebookNode) -> set[str]:
@@ -141,11 +137,13 @@ def _is_shown(cell: NotebookNode, sections: list[str], plumbing: set[str]) -> bo
     nodes = list(ast.walk(syntax))
     names = {node.id for node in nodes if isinstance(node, ast.Name)}
     names |= {node.arg for node in nodes if isinstance(node, ast.arg)}
-    if names & plumbing or any(isinstance(n, ast.ImportFrom) for n in nodes):
-        return False
-    makes = (ast.FunctionDef, ast.ClassDef, ast.Assign)
-    is_by_hand = HAND_BUILT.search(" ".join(sections[1:]))
-    return bool(is_by_hand) and any(isinstance(node, makes) for node in syntax.body)
+    definitions = (ast.FunctionDef, ast.ClassDef, ast.Assign)
+    return (
+        any(HAND_BUILT.search(title) for title in sections[1:])
+        and any(isinstance(node, definitions) for node in syntax.body)
+        and not any(isinstance(node, ast.Import | ast.ImportFrom) for node in nodes)
+        and not names & plumbing
+    )
 
 
 def _add_code(

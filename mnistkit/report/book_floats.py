@@ -17,6 +17,7 @@ LIVE = "nbval-ignore-output"
 FULL_WIDTH, TALLEST = 1220, 0.32
 # How many characters of a table fit into the width of a page, and beside a caption.
 CHARACTERS, NARROW = 112, 80
+CAPTION = 200  # How many characters of a description make a caption.
 
 
 def typst_string(text: str) -> str:
@@ -25,10 +26,10 @@ def typst_string(text: str) -> str:
 
 
 class Pictures:
-    """The figures of a chapter: the files of those that the book shows, by their name.
+    """The figures of a chapter: `files` has those that the book shows, by their names.
 
-    `folder` has the chapter's saved figures. A picture that a cell saved is the SVG with
-    the same name as the PNG that is equal to the output, without its footer; a live
+    `folder` has the chapter's saved figures. A picture that a cell saved is the SVG
+    that lies beside the PNG which is equal to the output, without its footer. A live
     figure, which is another one at each execution, is the PNG of the notebook.
     """
 
@@ -82,7 +83,7 @@ def without_footer(svg: str) -> tuple[str, str]:
     if not found:
         return svg, ""
     note = " ".join(re.findall(r"<!-- (.*?) -->", found[1], re.S))
-    first_line = float(re.search(r'translate\([\d.]+ ([\d.]+)\)', found[1])[1])
+    first_line = float(re.search(r"translate\([\d.]+ ([\d.]+)\)", found[1])[1])
     bare = re.sub(r"^ *<use [^>]*/>\n", "", found[1], flags=re.M)
     svg = svg.replace(found[1], bare)
     # The letters of the footer are 7 points high, the gap above it is 8 % of an inch.
@@ -93,11 +94,19 @@ def without_footer(svg: str) -> tuple[str, str]:
 
 
 def figure(picture: dict[str, str | int]) -> str:
-    """Return a figure in typst: the first sentence of its description is the caption."""
+    """Return a figure in typst. Its caption is the beginning of its description.
+
+    That is the first sentence, and those after it for which CAPTION has room.
+    """
     alt = " ".join(str(picture["alt"]).split())
-    caption = re.split(r"(?<=[.!?]) (?=[A-Z0-9])", alt)[0].rstrip(".") + "."
+    first, *more = re.split(r"(?<=[.!?]) (?=[A-Z0-9])", alt)
+    caption = first.rstrip(".") + "."
+    for sentence in more:
+        if len(caption) + len(sentence) < CAPTION:
+            caption += f" {sentence}"
     if picture["note"]:
-        caption += f" ({picture['note']})"
+        note = str(picture["note"])
+        caption += f" {note[:1].upper()}{note[1:]}."
     return (
         f"#picture({typst_string(str(picture['file']))}, alt: {typst_string(alt)}, "
         f"share: {picture['share']}%, caption: {typst_string(caption)})"
@@ -176,9 +185,7 @@ def _is_text(column: tuple[str, ...]) -> bool:
 
 def _width(head: list[str], columns: list[tuple[str, ...]]) -> int:
     """Return how many characters a line of the table has, two of them as a gap."""
-    return sum(
-        max(map(len, (t, *c))) + 2 for t, c in zip(head, columns, strict=True)
-    )
+    return sum(max(map(len, (t, *c))) + 2 for t, c in zip(head, columns, strict=True))
 
 
 def _widths(head: list[str], columns: list[tuple[str, ...]]) -> list[str]:
