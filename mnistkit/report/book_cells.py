@@ -29,7 +29,10 @@ NOT_IN_PRINT = re.compile(
 HAND_BUILT = re.compile("by hand|line by line")
 FLOAT = re.compile(r"```\{=typst\}\n#(picture|data-table)\(.*\)\n```")
 # What an opening says for those who plan to work through the chapter.
-AGENDA = re.compile(r"\*\*(You will learn|Time).*", re.DOTALL)
+AGENDA = re.compile(
+    r"\*\*(?:You will learn|Time)\b.*?(?=^##|\Z)|^(?:Reading takes|It takes) about.*?\n\n",
+    re.DOTALL | re.MULTILINE,
+)
 FOLDED = re.compile(
     r"\s*<details>\s*<summary>(.*?)</summary>(.*?)</details>", re.DOTALL
 )
@@ -80,7 +83,8 @@ def chapter_text(number: str, book: NotebookNode, pictures: Pictures) -> Text:
             _add_code(text, cell, plumbing, pictures)
         if cell.cell_type != "markdown":
             continue
-        parts = _sections(cell.source if i else AGENDA.sub("", cell.source))
+        is_opening = len(text.sections) < 2
+        parts = _sections(AGENDA.sub("", cell.source) if is_opening else cell.source)
         if book.cells[i + 1 :] and pictures.is_widget(book.cells[i + 1]):
             parts.pop()
         for level, title, part in parts:

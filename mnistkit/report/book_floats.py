@@ -105,8 +105,7 @@ def figure(picture: dict[str, str | int]) -> str:
         if len(caption) + len(sentence) < CAPTION:
             caption += f" {sentence}"
     if picture["note"]:
-        note = str(picture["note"])
-        caption += f" {note[:1].upper()}{note[1:]}."
+        caption += f" ({picture['note']})"
     return (
         f"#picture({typst_string(str(picture['file']))}, alt: {typst_string(alt)}, "
         f"share: {picture['share']}%, caption: {typst_string(caption)})"
