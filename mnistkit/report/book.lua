@@ -4,12 +4,26 @@
 local level = 0
 local schemes = { http = true, https = true }
 
+-- What most chapters have is in the bookmarks of the PDF, but not in the contents.
+local recurring = {
+  "^Predict first$", "^Summary$", "[Qq]uick questions$", "^Exercises$", "^Chapter %d%d$",
+}
+
+local function not_in_contents(header)
+  local text = pandoc.write(pandoc.Pandoc({ pandoc.Plain(header.content) }), "typst")
+  local call = "#heading(level: %d, outlined: false, bookmarked: true)[%s]"
+  return pandoc.RawBlock("typst", call:format(header.level, text))
+end
+
 function Header(header)
   local text = pandoc.utils.stringify(header.content)
   local number = header.level == 1 and text:match("^(%d%d) · ")
   header.level = math.min(header.level, level + 1)
   level = header.level
   header.identifier = ""
+  for _, title in ipairs(recurring) do
+    if text:match(title) then return not_in_contents(header) end
+  end
   if not number then return header end
   header.identifier = "ch" .. number
   -- "03", " ", "·", " " are the first four elements.

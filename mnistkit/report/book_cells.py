@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 
 from nbformat import NotebookNode
 
-from mnistkit.report.book_floats import Pictures, figure, table, typst_string
+from mnistkit.report.book_floats import Pictures, figure, table
 
 NOT_IN_PRINT = re.compile(
     "Try it|Play with it|Draw a digit|With a button|For lecturers|How to go on"
@@ -202,7 +202,7 @@ def _fold(number: str, markdown: str) -> Text:
         text.answers.append(Answer(label, question, match[2].strip()))
         is_prose = not re.search(r"(```|\||\$\$)\s*$", before)
         gap = "" if one and is_prose else "\n\n"
-        link = f"#answer-at(<a{label}>, {typst_string(match[1].strip())})"
+        link = f"#answer-at(<a{label}>)"
         text.parts.append(f"{before}{gap}`{link}#[]<q{label}>`{{=typst}}")
         position = match.end()
     text.parts.append(markdown[position:])

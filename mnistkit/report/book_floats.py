@@ -14,7 +14,7 @@ from nbformat import NotebookNode
 LIVE = "nbval-ignore-output"
 # A figure of so many pixels in a notebook, 100 to an inch, fills the width of a page;
 # none is higher than this share of that width.
-FULL_WIDTH, TALLEST = 1220, 0.32
+FULL_WIDTH, TALLEST = 1220, 0.31
 # How many characters of a table fit into the width of a page, and beside a caption.
 CHARACTERS, NARROW = 112, 80
 CAPTION = 200  # How many characters of a description make a caption.
@@ -105,7 +105,7 @@ def figure(picture: dict[str, str | int]) -> str:
         if len(caption) + len(sentence) < CAPTION:
             caption += f" {sentence}"
     if picture["note"]:
-        caption += f" ({picture['note']})"
+        caption = f"{caption.rstrip('.')} ({picture['note']})."
     return (
         f"#picture({typst_string(str(picture['file']))}, alt: {typst_string(alt)}, "
         f"share: {picture['share']}%, caption: {typst_string(caption)})"
