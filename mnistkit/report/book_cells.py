@@ -30,7 +30,7 @@ HAND_BUILT = re.compile("by hand|line by line")
 FLOAT = re.compile(r"```\{=typst\}\n#(picture|data-table)\(.*\)\n```")
 # What an opening says for those who plan to work through the chapter.
 AGENDA = re.compile(
-    r"\*\*(?:You will learn|Time)\b.*?(?=^##|\Z)|^(?:Reading takes|It takes) about.*?\n\n",
+    r"\*\*(?:You will learn|Time)\b.*?(?=^##|\Z)|^Reading takes about.*?(?:\n\n|\Z)",
     re.DOTALL | re.MULTILINE,
 )
 FOLDED = re.compile(

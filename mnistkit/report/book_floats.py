@@ -191,14 +191,14 @@ def _widths(head: list[str], columns: list[tuple[str, ...]]) -> list[str]:
     """Return the widths: what the content needs, or shares where that is too much.
 
     The share of a column is its longest word, and a part of what is left that grows
-    with the mean length of its texts.
+    with the mean and the largest length of its texts.
     """
     if _width(head, columns) <= CHARACTERS:
         return ["auto"] * len(head)
     room = CHARACTERS - 2 * len(head)
     texts = list(zip(head, columns, strict=True))
     words = [max(map(len, " ".join((t, *c)).split())) for t, c in texts]
-    means = [sum(map(len, column)) / len(column) for column in columns]
+    means = [sum(map(len, c)) / len(c) / 2 + max(map(len, c)) / 2 for c in columns]
     more = [max(0, mean - word) for mean, word in zip(means, words, strict=True)]
     left = max(0, room - sum(words)) / max(1, sum(more))
     return [f"{w + left * m:.1f}fr" for w, m in zip(words, more, strict=True)]
