@@ -243,7 +243,7 @@ def _front(scale: str) -> str:
         found[-1] = found[-1].removeprefix("1. ")
         lines.append("#heading(numbering: none)[What was found]")
         lines.append(_to_typst("\n".join(found[:-1]) + "\n\n" + found[-1]))
-    lines.append("#contents")
+    lines += ["#contents", "#pagebreak()"]
     return "\n".join(lines) + "\n"
 
 

@@ -37,6 +37,7 @@ FOLDED = re.compile(
     r"\s*<details>\s*<summary>(.*?)</summary>(.*?)</details>", re.DOTALL
 )
 HEADING = re.compile(r"^(#{1,6}) +(.+)$", re.MULTILINE)
+HALF_PAGE = 3000  # characters of text
 FENCED = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 # The number of a question: **2**, **2.**, **2 ★** or 2. at the start of a line.
 QUESTION = re.compile(r"^(?:\*\*)?(\d+)(?:\.|\*\*|[ ★]+\*\*)", re.MULTILINE)
@@ -96,7 +97,23 @@ def chapter_text(number: str, book: NotebookNode, pictures: Pictures) -> Text:
                 text.add(part)
     paragraphs = "\n\n".join(text.parts).split("\n\n")
     printed = [part for part in paragraphs if not part.startswith("**Try it")]
-    return _fold(number, "\n\n".join(printed))
+    return _fold(number, _settle("\n\n".join(printed)))
+
+
+def _settle(markdown: str) -> str:
+    """Return a chapter whose last figures do not float.
+
+    So none of them gets below the title of the next chapter. A figure stays where it is
+    if less than half a page of text follows, which is HALF_PAGE characters.
+    """
+    calls = [match.start() for match in re.finditer("^#picture", markdown, re.M)]
+    prose = [len(FENCED.sub("", FOLDED.sub("", markdown[at:]))) for at in calls]
+    last = [at for at, n in zip(calls, prose, strict=True) if n < HALF_PAGE]
+    for at in reversed(last):
+        before = "#place.flush()\n" if at == last[0] else ""
+        call = markdown[at:].replace("#picture(", "#picture(floats: false, ", 1)
+        markdown = markdown[:at] + before + call
+    return markdown
 
 
 def _sections(source: str) -> list[tuple[int, str, str]]:

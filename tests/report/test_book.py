@@ -131,11 +131,11 @@ def test_the_findings_open_the_book(pdf):
     assert "All in all, of " in opening
 
 
-def test_every_reference_is_cited_and_every_citation_has_one(source):
+def test_every_citation_has_a_reference(source):
     entries = re.findall(r"^@\w+\{(\w+),", (source / "book.bib").read_text(), re.M)
     cited = re.findall(r"#cite\(<(\w+)>\)", (source / "book.typ").read_text("utf-8"))
-    assert set(cited) == set(entries) == set(book.CITED.values())
-    assert len(entries) == len(set(entries))
+    assert set(cited) <= set(entries) == set(book.CITED.values())
+    assert len(entries) == len(set(entries)) and len(set(cited)) > 20
 
 
 def test_sections_for_a_live_notebook_are_left_out(written):
