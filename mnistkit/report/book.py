@@ -91,13 +91,16 @@ def build_book(scale: str) -> Path:
     return path
 
 
-def compile_book(source: Path) -> bytes:
-    """Return the PDF. OSError if typst fails."""
+def compile_book(source: Path, system_fonts: bool = False) -> bytes:
+    """Return the PDF, with the fonts of typst alone or those of the system as well.
+
+    OSError if typst fails.
+    """
     try:
         return typst.compile(
             str(source),
             root=str(source.parent),
-            ignore_system_fonts=True,
+            ignore_system_fonts=not system_fonts,
             timestamp=0,
             pdf_standards=[STANDARD],
         )
@@ -117,7 +120,7 @@ def write_source(scale: str, folder: Path) -> None:
                 (folder / file).write_bytes(content)
     parts = [_cited("".join(text.parts)) for text in texts.values()]
     parts += ["```{=typst}\n#show: appendix\n```", _answers(texts), _loop()]
-    body = _to_typst("\n\n".join(parts))
+    body = to_typst("\n\n".join(parts))
     for file in ("book.typ", "book.bib"):
         target = "look.typ" if file == "book.typ" else file
         (folder / target).write_bytes((HERE / file).read_bytes())
@@ -204,7 +207,7 @@ def _without_docstrings(function: Callable[..., object]) -> str:
     return "\n".join(lines)
 
 
-def _to_typst(markdown: str) -> str:
+def to_typst(markdown: str) -> str:
     """Return Markdown as typst. OSError if pandoc fails."""
     try:
         return pypandoc.convert_text(
@@ -219,20 +222,24 @@ def _to_typst(markdown: str) -> str:
         raise OSError(f"pandoc cannot make the book: {error}") from None
 
 
-def _front(scale: str) -> str:
-    """Return what stands before the first chapter: title, findings, contents."""
+def authors() -> str:
+    """Return the names of the authors, as an array of typst."""
     citation = (places.ROOT / "CITATION.cff").read_text("utf-8")
     names = re.findall(r"^ +- name: (.+)$", citation, re.MULTILINE)
-    authors = f"({', '.join(map(typst_string, names))},)"
+    return f"({', '.join(map(typst_string, names))},)"
+
+
+def _front(scale: str) -> str:
+    """Return what stands before the first chapter: title, findings, contents."""
     version = f"mnistkit {mnistkit.__version__}"
     if scale != "full":
         version += f", {scale} scale"
     lines = [
         '#import "look.typ": *',
-        f"#show: book.with(title: {typst_string(TITLE)}, authors: {authors})",
+        f"#show: book.with(title: {typst_string(TITLE)}, authors: {authors()})",
         "#title-page("
         + ", ".join(map(typst_string, (TITLE, SENTENCE, version)))
-        + f", {authors})",
+        + f", {authors()})",
         "#let horizontalrule = line(length: 100%)",
     ]
     out = scales.folder("reports", scale)
@@ -242,7 +249,7 @@ def _front(scale: str) -> str:
         # The last one sums up.
         found[-1] = found[-1].removeprefix("1. ")
         lines.append("#heading(numbering: none)[What was found]")
-        lines.append(_to_typst("\n".join(found[:-1]) + "\n\n" + found[-1]))
+        lines.append(to_typst("\n".join(found[:-1]) + "\n\n" + found[-1]))
     lines += ["#contents", "#pagebreak()"]
     return "\n".join(lines) + "\n"
 

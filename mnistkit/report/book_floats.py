@@ -93,6 +93,13 @@ def without_footer(svg: str) -> tuple[str, str]:
     return svg, " ".join(html.unescape(note).split())
 
 
+def picture_share(svg: str) -> int:
+    """Return the width of a saved figure, in percent of a page's text."""
+    found = re.search(r'width="([\d.]+)pt" height="([\d.]+)pt"', svg)
+    width, height = (float(found[1]), float(found[2])) if found else (1.0, 1.0)
+    return round(100 * min(width / 0.72 / FULL_WIDTH, TALLEST * width / height, 1))
+
+
 def figure(picture: dict[str, str | int]) -> str:
     """Return a figure in typst. Its caption is the beginning of its description.
 
@@ -157,19 +164,23 @@ def table(page: str, chapter: str, sections: list[str]) -> str:
     # A frame has the names of its columns and of its index in two rows.
     head = ["".join(dict.fromkeys(column)) for column in zip(*cells.head, strict=True)]
     head = [" ".join(title.split()) for title in head]
-    columns = list(zip(*rows, strict=True))
     name = re.search(rf'id="T_{chapter}_(\w+)"', page)
+    title = name[1].replace("_", " ").capitalize() if name else sections[-1]
+    caption = ". ".join(filter(None, (title, cells.caption.strip())))
+    return rows_table(head, rows, caption.rstrip(".") + ".")
+
+
+def rows_table(head: list[str], rows: list[list[str]], caption: str) -> str:
+    """Return a table of texts in typst. Words are aligned left, numbers right."""
+    columns = list(zip(*rows, strict=True))
     align = ["left" if _is_text(column) else "right" for column in columns]
     widths = _widths(head, columns)
     narrow = "auto" in widths and _width(head, columns) <= NARROW
-    title = name[1].replace("_", " ").capitalize() if name else sections[-1]
-    caption = ". ".join(filter(None, (title, cells.caption.strip())))
     return (
         f"#data-table(columns: {_array(widths)}, align: {_array(align)}, "
         f"head: {_array(map(typst_string, head))}, "
         f"cells: {_array(typst_string(cell) for row in rows for cell in row)}, "
-        f"narrow: {str(narrow).lower()}, "
-        f"caption: {typst_string(caption.rstrip('.') + '.')})"
+        f"narrow: {str(narrow).lower()}, caption: {typst_string(caption)})"
     )
 
 
@@ -179,7 +190,7 @@ def _array(items: Iterable[str]) -> str:
 
 
 def _is_text(column: tuple[str, ...]) -> bool:
-    return any(re.search("[A-Za-z]{2}", cell) for cell in column)
+    return any(re.search("[A-Za-z]{2}|[一-龥]", cell) for cell in column)
 
 
 def _width(head: list[str], columns: list[tuple[str, ...]]) -> int:
