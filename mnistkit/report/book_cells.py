@@ -4,8 +4,8 @@ The rules, which look at what a cell is and at the names of sections:
 
 - A section that needs a live notebook, or is there for looking up, is left out whole:
   see NOT_IN_PRINT. So are the agenda of a chapter (what is learnt, how long it takes),
-  paragraphs that begin with **Try it**, and what leads to a widget, from the last
-  heading of that text on. A widget is a picture that is no figure of the chapter.
+  paragraphs that ask to run a cell (ON_SCREEN), and what leads to a widget, from the
+  last heading of that text on. A widget is a picture that is no figure of the chapter.
 - Code is shown in sections "by hand" and "line by line" and their subsections, if it
   defines something and uses neither plots nor tables: the hand-built pieces. What such
   a cell prints is shown as well. All other code, and what it prints, is left out.
@@ -37,6 +37,7 @@ FOLDED = re.compile(
     r"\s*<details>\s*<summary>(.*?)</summary>(.*?)</details>", re.DOTALL
 )
 HEADING = re.compile(r"^(#{1,6}) +(.+)$", re.MULTILINE)
+ON_SCREEN = re.compile(r"\*\*Try it|One star:")  # Paragraphs that ask to run a cell.
 HALF_PAGE = 3000  # characters of text
 FENCED = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 # The number of a question: **2**, **2.**, **2 ★** or 2. at the start of a line.
@@ -96,7 +97,7 @@ def chapter_text(number: str, book: NotebookNode, pictures: Pictures) -> Text:
             if not hidden:
                 text.add(part)
     paragraphs = "\n\n".join(text.parts).split("\n\n")
-    printed = [part for part in paragraphs if not part.startswith("**Try it")]
+    printed = [part for part in paragraphs if not ON_SCREEN.match(part)]
     return _fold(number, _settle("\n\n".join(printed)))
 
 
