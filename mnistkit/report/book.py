@@ -128,7 +128,7 @@ def write_source(scale: str, folder: Path) -> None:
 
 
 def read_executed(name: str, scale: str) -> NotebookNode | None:
-    """Return an executed chapter, None if there is none.
+    """Return an executed chapter, None if there is none that can be read.
 
     At the full scale the notebooks of the project are executed ones. Their live cells,
     which show other numbers at each execution, stand for those of a newer copy.
@@ -137,7 +137,10 @@ def read_executed(name: str, scale: str) -> NotebookNode | None:
     stored = nbformat.read(scales.notebook(name), 4)
     if not copy.exists():
         return stored if scale == "full" else None
-    book = nbformat.read(copy, 4)
+    try:
+        book = nbformat.read(copy, 4)
+    except Exception:  # Whatever is wrong in a file, the book can do without it.
+        return None
     if scale == "full":
         live = {cell.source: cell for cell in stored.cells if _is_live(cell)}
         for cell in book.cells:
@@ -223,10 +226,11 @@ def to_typst(markdown: str) -> str:
 
 
 def authors() -> str:
-    """Return the names of the authors, as an array of typst."""
-    citation = (places.ROOT / "CITATION.cff").read_text("utf-8")
+    """Return the names of the authors in CITATION.cff, as an array of typst."""
+    path = places.ROOT / "CITATION.cff"
+    citation = path.read_text("utf-8") if path.exists() else ""
     names = re.findall(r"^ +- name: (.+)$", citation, re.MULTILINE)
-    return f"({', '.join(map(typst_string, names))},)"
+    return f"({''.join(typst_string(name) + ',' for name in names)})"
 
 
 def _front(scale: str) -> str:

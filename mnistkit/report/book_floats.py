@@ -53,7 +53,7 @@ class Pictures:
     def add(self, cell: NotebookNode, output: NotebookNode) -> dict[str, str | int]:
         """Keep the picture; return its `file`, `alt`, `note` and `width` in pixels."""
         png = _png(output)
-        shown = output.metadata["image/png"]
+        shown = output.metadata.get("image/png", {})
         path = self.saved.get(png)
         is_live = LIVE in cell.metadata.get("tags", [])
         note = ""
@@ -64,9 +64,9 @@ class Pictures:
             name = path.name
             svg, note = without_footer(path.read_text("utf-8"))
             self.files[name] = svg.encode()
-        alt = shown.get("alt") or output.data["text/plain"]
+        alt = shown.get("alt") or output.data.get("text/plain", "A figure.")
         width, height = struct.unpack(">2I", png[16:24])
-        share = min(shown["width"] / FULL_WIDTH, TALLEST * width / height, 1)
+        share = min(shown.get("width", width) / FULL_WIDTH, TALLEST * width / height, 1)
         return {"file": name, "alt": alt, "note": note, "share": round(100 * share)}
 
 

@@ -196,3 +196,16 @@ def test_a_figure_ends_above_its_footer():
     assert note == "3 seeds"
     assert 'height="42.00pt"' in bare and 'viewBox="0 0 90 42.00"' in bare
     assert "<use" not in bare and '<path id="x"/>' in bare
+
+
+def test_a_small_report_makes_a_book_of_what_can_be_read(project):
+    """Here two chapters were executed, and the file of one is damaged."""
+    for name in ("01_good", "02_damaged"):
+        copy = project.folder / "reports" / "smoke" / f"{name}.ipynb"
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_bytes(project.plant(name).read_bytes())
+    copy.write_text("{")
+    pdf = pypdf.PdfReader(book.build_book("smoke"))
+    text = "\n".join(page.extract_text() for page in pdf.pages)
+    assert "01_good" in text and "02_damaged" not in text
+    assert "smoke scale" in pdf.pages[0].extract_text()
