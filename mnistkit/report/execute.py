@@ -21,6 +21,8 @@ from tqdm import tqdm
 
 from mnistkit.data import load_mnist
 from mnistkit.report import scales
+from mnistkit.report.book import build_book
+from mnistkit.report.chinese import build_chinese_summary
 from mnistkit.report.copies import keep_copy, update_notebook
 from mnistkit.report.experiments import read_run_lists
 from mnistkit.report.one_chapter import ChapterProcess
@@ -42,7 +44,10 @@ def run_report(
     update_notebooks: bool = False,
     verify: bool = True,
 ) -> int:
-    """Execute the chapters, `jobs` at a time, and publish the site in reports/[scale/].
+    """Execute the chapters, `jobs` at a time, and publish them in reports/[scale/].
+
+    What is published is a book, a summary in Chinese, and a site, whose first page
+    links to both.
 
     `jobs` is 2 by default, and 1 at the paper scale, where one chapter keeps a GPU
     busy. Without a `scale` the data decide, see `default_scale`. `only` holds numbers
@@ -100,6 +105,8 @@ def run_report(
             if update_notebooks:
                 for name in set(todo) - set(failed):
                     update_notebook(name, out / f"{name}.ipynb")
+            build_book(scale)
+            build_chinese_summary(scale)
             page = build_site(scale, check.markdown() if check else "")
             print(f"{page}  ({time.perf_counter() - start:.0f} s)")
     except KeyboardInterrupt as interrupt:

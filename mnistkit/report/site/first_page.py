@@ -50,6 +50,7 @@ def first_page(
     check = check.replace("<h1", "<h3").replace("</h1>", "</h3>")
     sections = [
         f'<h1 id="mnist">MNIST: a course report</h1>\n{introduction(course)}',
+        to_print(course.out),
         '<h2 id="findings">Findings</h2>',
         _list_of_findings(told, end),
         verdicts(scale, course),
@@ -85,6 +86,16 @@ def introduction(course: Course) -> str:
         "notebooks were executed; only the questions and the explanations were "
         "written by hand.</p>"
     )
+
+
+def to_print(out: Path) -> str:
+    """Return links to the books in the folder of the site; "" if there is none."""
+    books = {
+        "report.pdf": '<a href="report.pdf">The course as a book (PDF)</a>',
+        "report.zh.pdf": '<a href="report.zh.pdf" lang="zh">中文摘要 (PDF)</a>',
+    }
+    links = [link for name, link in books.items() if (out / name).exists()]
+    return f"<p>{' · '.join(links)}</p>" if links else ""
 
 
 def read_findings(out: Path) -> tuple[list[str], str]:
