@@ -172,8 +172,6 @@ def test_the_deck_of_every_chapter_asks_for_no_other_file(name, tmp_path, monkey
 
 @pytest.mark.parametrize("name", scales.chapters())
 def test_every_chapter_says_which_cells_open_a_slide(name):
-    if name == "05_lr_schedules":
-        pytest.skip("the chapter is being rewritten")
     book = nbformat.read(scales.notebook(name), 4)
     kinds = [
         cell.metadata.get("slideshow", {}).get("slide_type") for cell in book.cells
