@@ -10,7 +10,8 @@ The rules, which look at what a cell is and at the names of sections:
   defines something and uses neither plots nor tables: the hand-built pieces. What such
   a cell prints is shown as well. All other code, and what it prints, is left out.
 - Findings stand beside the narrow figure or table that they follow.
-- Folded answers and solutions go to an appendix. A link stands in their place.
+- Folded answers and solutions go to an appendix, without the lines that check them. A
+  link stands in their place.
 """
 
 import ast
@@ -24,7 +25,7 @@ from mnistkit.report.book_floats import Pictures, figure, table
 NOT_IN_PRINT = re.compile(
     "Try it|Play with it|Draw a digit|With a button|For lecturers|How to go on"
     "|Run, record, sweep|A network of your own|What the reports said"
-    r"|Report by report|Findings$|.*\blive$"
+    r"|Report by report|Findings$|Summary$|.*\blive$"
 )
 HAND_BUILT = re.compile("by hand|line by line")
 FLOAT = re.compile(r"```\{=typst\}\n#(picture|data-table)\(.*\)\n```")
@@ -37,7 +38,10 @@ FOLDED = re.compile(
     r"\s*<details>\s*<summary>(.*?)</summary>(.*?)</details>", re.DOTALL
 )
 HEADING = re.compile(r"^(#{1,6}) +(.+)$", re.MULTILINE)
-ON_SCREEN = re.compile(r"\*\*Try it|One star:")  # Paragraphs that ask to run a cell.
+# Paragraphs that ask to run a cell
+ON_SCREEN = re.compile(r"\*\*Try it|One star:|Put your answer")
+# What compares an answer with the expected one, in a notebook
+CHECKED = re.compile(r"^check\((?:[^()]|\([^()]*\))*\)\n", re.MULTILINE)
 HALF_PAGE = 3000  # characters of text
 FENCED = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 # The number of a question: **2**, **2.**, **2 ★** or 2. at the start of a line.
@@ -217,7 +221,8 @@ def _fold(number: str, markdown: str) -> Text:
         which = questions[-1] if questions else str(counts[section])
         label = f"{number}-{len(text.answers) + 1}"
         question = f"{section}, {which}" if one else section
-        text.answers.append(Answer(label, question, match[2].strip()))
+        answer = CHECKED.sub("", match[2]).strip()
+        text.answers.append(Answer(label, question, answer))
         is_prose = not re.search(r"(```|\||\$\$)\s*$", before)
         gap = "" if one and is_prose else "\n\n"
         link = f"#answer-at(<a{label}>)"

@@ -14,7 +14,7 @@ from nbformat import NotebookNode
 LIVE = "nbval-ignore-output"
 # A figure of so many pixels in a notebook, 100 to an inch, fills the width of a page;
 # none is higher than this share of that width.
-FULL_WIDTH, TALLEST = 1280, 0.29
+FULL_WIDTH, TALLEST = 1280, 0.25
 # How many characters of a table fit into the width of a page, and beside a caption.
 CHARACTERS, NARROW = 112, 80
 CAPTION = 200  # How many characters of a description make a caption.
