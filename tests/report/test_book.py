@@ -7,7 +7,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from mnistkit.report import book, scales
-from mnistkit.report.book_cells import FOLDED, NOT_IN_PRINT, chapter_text
+from mnistkit.report.book_cells import CHECKED, FOLDED, NOT_IN_PRINT, chapter_text
 from mnistkit.report.book_floats import Pictures, table, without_footer
 
 MEGABYTE = 2**20
@@ -122,7 +122,8 @@ def printed_folds(name):
     text = "\n\n".join(c.source for c in cells if c.cell_type == "markdown")
     parts = re.split(r"^#{2,3} (?=\S)", text, flags=re.MULTILINE)
     printed = [part for part in parts if not NOT_IN_PRINT.match(part)]
-    return [fold for part in printed for _, fold in FOLDED.findall(part)]
+    folds = [fold for part in printed for _, fold in FOLDED.findall(part)]
+    return [CHECKED.sub("", fold) for fold in folds]
 
 
 def test_the_findings_open_the_book(pdf):
