@@ -34,8 +34,11 @@ def test_a_translation_types_no_number(english):
     assert not chinese.NUMBER.search(typed)
 
 
-def test_the_findings_of_the_report_are_translated_with_their_numbers():
-    for finding in stored("07_five_reports_revisited_findings")["finding"]:
+@pytest.mark.parametrize("name", scales.chapters())
+def test_the_findings_of_a_chapter_are_translated_with_their_numbers(name):
+    if name == "00_start_here":
+        pytest.skip("this chapter has no findings")
+    for finding in stored(f"{name}_findings")["finding"]:
         said = chinese.translate(finding)
         assert said is not None, f"chinese.csv lacks: {finding}"
         numbers = sorted(chinese.NUMBER.findall(finding))
@@ -44,8 +47,10 @@ def test_the_findings_of_the_report_are_translated_with_their_numbers():
 
 def test_titles_and_outcomes_are_translated():
     for name in scales.chapters():
-        title = chinese.describe(chinese.read_opening(name))["title"]
-        assert chinese.translate(title), f"chinese.csv lacks: {title}"
+        opening = chinese.describe(chinese.read_opening(name))
+        for key in ("title", "question"):
+            told = str(opening[key])
+            assert chinese.translate(told), f"chinese.csv lacks: {told}"
     for column in stored("07_five_reports_revisited_outcomes").drop(columns="data"):
         assert chinese.translate(column), f"chinese.csv lacks: {column}"
 
