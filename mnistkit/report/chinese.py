@@ -114,7 +114,10 @@ def _table(frame: pd.DataFrame, caption: str) -> str:
 
 def _chapter(name: str, scale: str, folder: Path) -> list[str]:
     """Return title, question, findings and translated figures of a chapter."""
-    about = describe(read_opening(name))
+    try:
+        about = describe(read_opening(name))
+    except Exception:  # The report names a file that is no notebook, and goes on.
+        return []
     title, question = (
         translate(str(about[key])) or str(about[key]) for key in ("title", "question")
     )

@@ -198,7 +198,7 @@ PLANTED = {
     "R5-16": ("differs", ("r5.two_valleys", lambda x: (x + 1).abs().sum()), "agrees"),
     "R5-22": ("agrees", ("r5.R5_LINES", ["59840 (100%)"]), "differs"),
     "R5-23": (
-        "differs",
+        "too imprecise to say",
         records("r5", scores(test_accuracy=0.991, test_loss=0.0261)),
         "agrees",
     ),

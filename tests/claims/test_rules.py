@@ -71,7 +71,7 @@ def record(train_size, lr=0.1):
     return SimpleNamespace(
         data=dict(train_size=train_size, val_size=0, test_size=10),
         summary=dict(epochs_done=1),
-        run=SimpleNamespace(seed=0, lr=lr),
+        run=SimpleNamespace(seed=0, lr=lr, settings=lambda: {"lr": lr, "seed": 0}),
     )
 
 

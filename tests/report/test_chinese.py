@@ -18,6 +18,12 @@ def places_of(template):
     return [int(field) for field in fields if field is not None]
 
 
+@pytest.fixture(autouse=True)
+def stored_reports(monkeypatch):
+    """The stored reports are read, wherever the notebooks of this session write."""
+    monkeypatch.delenv("MNISTKIT_OUT", raising=False)
+
+
 def stored(name):
     return pd.read_csv(scales.folder("reports", "full") / f"{name}.csv")
 
