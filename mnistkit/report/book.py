@@ -134,19 +134,23 @@ def read_executed(name: str, scale: str) -> NotebookNode | None:
     which show other numbers at each execution, stand for those of a newer copy.
     """
     copy = scales.folder("reports", scale) / f"{name}.ipynb"
-    stored = nbformat.read(scales.notebook(name), 4)
+    stored = _read(scales.notebook(name)) if scale == "full" else None
     if not copy.exists():
-        return stored if scale == "full" else None
-    try:
-        book = nbformat.read(copy, 4)
-    except Exception:  # Whatever is wrong in a file, the book can do without it.
-        return None
-    if scale == "full":
+        return stored
+    book = _read(copy)
+    if book and stored:
         live = {cell.source: cell for cell in stored.cells if _is_live(cell)}
         for cell in book.cells:
             if _is_live(cell) and cell.source in live:
                 cell.outputs = live[cell.source].outputs
     return book
+
+
+def _read(path: Path) -> NotebookNode | None:
+    try:
+        return nbformat.read(path, 4)
+    except Exception:  # Whatever is wrong in a file, the book can do without it.
+        return None
 
 
 def _is_live(cell: NotebookNode) -> bool:

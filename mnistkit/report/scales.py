@@ -137,6 +137,7 @@ SCALES: dict[str, dict[str, dict[str, Any]]] = {
             eval_seeds=3,
         ),
         "05_lr_schedules": dict(
+            model="small_resnet",
             train_size=300,
             eval_size=200,
             epochs=6,
