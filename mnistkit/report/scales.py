@@ -139,13 +139,13 @@ SCALES: dict[str, dict[str, dict[str, Any]]] = {
         "05_lr_schedules": dict(
             model="small_resnet",
             train_size=300,
-            eval_size=200,
+            eval_size=100,
             epochs=6,
             long_epochs=12,
             small_size=300,
             small_eval_size=300,
             demo_size=192,
-            demo_eval_size=300,
+            demo_eval_size=100,
             demo_seeds=3,
         ),
         "06_confusion_matrix_analysis": dict(
