@@ -69,6 +69,13 @@ def test_no_page_loads_anything(pages, name):
 
 
 @pytest.mark.parametrize("name", PAGES)
+def test_every_image_is_described(pages, name):
+    images = re.findall(r"<img\b[^>]*>", pages[name].text)
+    assert images
+    assert [i[-80:] for i in images if not re.search(r'alt="[^"]+"', i)] == []
+
+
+@pytest.mark.parametrize("name", PAGES)
 def test_no_page_is_large(pages, name):
     assert len(pages[name].text.encode()) <= 1_500_000
 

@@ -148,7 +148,7 @@ def cards(scale: str, course: Course) -> str:
 
 
 def card_picture(scale: str, name: str) -> str:
-    """Return the picture of a chapter, which says nothing that its title does not."""
+    """Return the picture of a chapter, described as the figure itself is."""
     folder = scales.folder("figures", scale)
     found = sorted(folder.glob(f"{glob.escape(name)}_*.png"))
     chosen = folder / f"{name}_{PICTURES.get(name, '')}.png"
@@ -157,10 +157,12 @@ def card_picture(scale: str, name: str) -> str:
             return ""
         chosen = found[0]
     svg = chosen.with_suffix(".svg")
-    shown = picture(chosen.read_bytes(), svg if svg.exists() else None, CARD)
+    drawn = svg if svg.exists() else None
+    shown = picture(chosen.read_bytes(), drawn, CARD)
+    alt = (drawn and description(drawn)) or f"A figure of chapter {name[:2]}"
     return (
         f'<img src="{shown.address}" width="{shown.width}" height="{shown.height}" '
-        'alt="">'
+        f'alt="{alt}">'
     )
 
 
