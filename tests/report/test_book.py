@@ -13,7 +13,15 @@ from mnistkit.report.book_floats import Pictures, table, without_footer
 MEGABYTE = 2**20
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module", autouse=True)
+def stored_reports():
+    """The stored reports are read, wherever the notebooks of this session write."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MNISTKIT_OUT", raising=False)
+        yield
+
+
+@pytest.fixture(scope="module")
 def source(tmp_path_factory):
     """The folder of the book's source, made from the stored notebooks."""
     folder = tmp_path_factory.mktemp("book")
@@ -21,19 +29,19 @@ def source(tmp_path_factory):
     return folder
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def content(source):
     return book.compile_book(source / "book.typ")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def pdf(content, tmp_path_factory):
     path = tmp_path_factory.mktemp("pdf") / "report.pdf"
     path.write_bytes(content)
     return pypdf.PdfReader(path)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def text(pdf):
     return "\n".join(page.extract_text() for page in pdf.pages)
 
