@@ -100,14 +100,17 @@ def test_a_page_can_be_read_without_its_script(opened):
     assert page.locator("details.code.plot pre").first.is_visible()
 
 
-def test_the_switch_unfolds_all_code(opened):
+def test_the_switch_unfolds_all_code_but_the_answers(opened):
     page = opened("02_model_zoo")
     plots, lessons = page.locator("details.plot"), page.locator("details.lesson")
+    answers = page.locator("details.answer")
     is_open = "boxes => boxes.filter(box => box.open).length"
     assert plots.evaluate_all(is_open) == 0
     assert lessons.evaluate_all(is_open) == lessons.count() > 0
     page.get_by_label("Code", exact=True).select_option("all")
     assert plots.evaluate_all(is_open) == plots.count() > 0
+    assert answers.count() > 0
+    assert answers.evaluate_all(is_open) == 0
     page.get_by_label("Code", exact=True).select_option("none")
     assert lessons.evaluate_all(is_open) == 0
 

@@ -109,11 +109,16 @@ def test_neighbours_and_contents_name_the_other_pages(out):
     assert links == ["index.html", "01_good.html", "#section", "02_other.html"]
 
 
-def test_code_that_draws_is_folded_and_other_code_is_not(out):
-    cells = [new_code_cell("fig, ax = plt.subplots()"), new_code_cell("x = 1")]
+def test_code_that_draws_and_expected_answers_are_folded_and_other_code_is_not(out):
+    folded = {"jupyter": {"source_hidden": True}}
+    cells = [
+        new_code_cell("fig, ax = plt.subplots()"),
+        new_code_cell("expected_1 = 7", metadata=folded),
+        new_code_cell("x = 1"),
+    ]
     page = page_of(out, *cells)
     found = re.findall(r'<details class="code (\w+)"( open)?>', page)
-    assert found == [("plot", ""), ("lesson", " open")]
+    assert found == [("plot", ""), ("answer", ""), ("lesson", " open")]
 
 
 def test_what_is_printed_piece_by_piece_is_one_block(out):

@@ -35,14 +35,18 @@ class Outputs:
     counts: Counter[str] = field(default_factory=Counter)
 
     def code(self, cell: NotebookNode) -> str:
-        """Return the source of a cell, closed if it draws the figure below it."""
+        """Return the source of a cell: a drawing and an expected answer are closed."""
         source = cell.source.strip()
         if not source:
             return ""
-        is_drawing = bool(DRAWS.search(source))
-        kind, title = ("plot", "Code that draws") if is_drawing else ("lesson", "Code")
+        if cell.metadata.get("jupyter", {}).get("source_hidden"):
+            kind, title = "answer", "Expected answer"
+        elif DRAWS.search(source):
+            kind, title = "plot", "Code that draws"
+        else:
+            kind, title = "lesson", "Code"
         return (
-            f'<details class="code {kind}"{"" if is_drawing else " open"}>'
+            f'<details class="code {kind}"{" open" if kind == "lesson" else ""}>'
             f"<summary>{title}</summary>{code_block(source)}</details>"
         )
 

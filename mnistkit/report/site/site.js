@@ -41,7 +41,8 @@ function useColours(choice) {
 
 function useCode(choice) {
   for (const box of document.querySelectorAll("details.code")) {
-    box.open = choice === "all" || (choice === "some" && box.matches(".lesson"));
+    box.open = (choice === "all" && !box.matches(".answer"))
+      || (choice === "some" && box.matches(".lesson"));
   }
 }
 
