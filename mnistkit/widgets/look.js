@@ -152,12 +152,15 @@ function render({ model, el }) {
     table(".a", patch);
     table(".b", weights);
     table(".c", products);
-    const sum = products.reduce((total, product) => total + product, 0);
+    // Rounded as they are shown, so that a reader who adds them finds the third.
+    const rounded = (x) => Math.round(1000 * x) / 1000;
+    const sum = rounded(products.reduce((total, product) => total + product, 0));
+    const bias = rounded(biases[kernel]);
     const minus = (x) => x.toFixed(3).replace("-", "−");
     find(".sum").textContent =
       `Row ${row}, column ${column}: the ${side * side} products add up to ` +
-      `${minus(sum)}. With the bias ${minus(biases[kernel])} that is ` +
-      `${minus(sum + biases[kernel])}; the network's map has ` +
+      `${minus(sum)}. With the bias ${minus(bias)} that is ` +
+      `${minus(sum + bias)}; the network's map has ` +
       `${minus(mine[wide * row + column])}.`;
   }
 

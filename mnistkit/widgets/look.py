@@ -12,6 +12,7 @@ from mnistkit.data import load_mnist, normalize
 from mnistkit.runs import Record
 from mnistkit.widgets.base import Widget
 from mnistkit.widgets.parts import as_bytes, joined, outline, signed
+from mnistkit.wording import with_minus
 
 
 class LookInside(Widget):
@@ -150,12 +151,14 @@ class LookInside(Widget):
     def words(self) -> str:
         """Return the chosen sum as a sentence."""
         numbers = self.arithmetic()
-        total = (numbers["patch"] * numbers["kernel"]).sum().item()
+        # The sum of the rounded numbers, so that a reader who adds them finds it.
+        total = round((numbers["patch"] * numbers["kernel"]).sum().item(), 3)
+        bias = round(numbers["bias"], 3)
         row, column = self.place
+        shown = [with_minus(f"{value:.3f}") for value in (total, bias, total + bias)]
         return (
             f"Kernel {self.kernel + 1}, row {row}, column {column}: the products add "
-            f"up to {total:.3f}; with the bias of {numbers['bias']:.3f} that is "
-            f"{numbers['value']:.3f}"
+            f"up to {shown[0]}; with the bias of {shown[1]} that is {shown[2]}."
         )
 
     def picture(self) -> tuple[Figure, str]:

@@ -1,5 +1,8 @@
 """Patch times kernel and the feature maps; clicks are in tests/browser."""
 
+import re
+from decimal import Decimal
+
 import numpy as np
 import pytest
 import torch
@@ -89,6 +92,13 @@ def test_the_output_is_the_same_text_and_a_picture():
     assert data["text/plain"].startswith("LookInside: look inside a network")
     assert data["image/png"].startswith(b"\x89PNG")
     assert "the products add up to" in metadata["image/png"]["alt"]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_numbers_of_the_sentence_add_up(seed):
+    text = LookInside(build_model("lenet", seed=seed)).words().replace("−", "-")
+    products, bias, value = map(Decimal, re.findall(r"-?\d+\.\d+", text))
+    assert products + bias == value
 
 
 @pytest.mark.parametrize(
