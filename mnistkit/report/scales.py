@@ -85,7 +85,13 @@ SCALES: dict[str, dict[str, dict[str, Any]]] = {
             demo_seeds=2,
         ),
         "06_confusion_matrix_analysis": dict(
-            train_size=256, eval_size=200, epochs=2, seeds=2
+            train_size=256,
+            eval_size=200,
+            epochs=2,
+            seeds=2,
+            sizes=[50, 100],
+            steps=4,
+            size_seeds=2,
         ),
         "07_five_reports_revisited": {},
     },
@@ -155,6 +161,8 @@ SCALES: dict[str, dict[str, dict[str, Any]]] = {
             eval_size=1000,
             epochs=3,
             seeds=3,
+            sizes=[100, 300, 1000, 3000],
+            steps=300,
         ),
         "07_five_reports_revisited": {},
     },
