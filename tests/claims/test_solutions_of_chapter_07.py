@@ -21,7 +21,7 @@ def solutions():
     return CODE.findall(text)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def names(stored):
     """What the cells before the exercises define, as far as the solutions use it."""
     return {
