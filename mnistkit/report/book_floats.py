@@ -5,7 +5,7 @@ import html
 import json
 import re
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -28,6 +28,7 @@ def typst_string(text: str) -> str:
 class Pictures:
     """The figures of a chapter: `files` has those that the book shows, by their names.
 
+    `shown` has them in their order, as `add` returned them.
     `folder` has the chapter's saved figures. A picture that a cell saved is the SVG
     that lies beside the PNG which is equal to the output, without its footer. A live
     figure, which is another one at each execution, is the PNG of the notebook.
@@ -36,6 +37,7 @@ class Pictures:
     def __init__(self, chapter: str, folder: Path) -> None:
         self.chapter = chapter
         self.files: dict[str, bytes] = {}
+        self.shown: list[dict[str, str | int]] = []
         saved = sorted(folder.glob(f"{chapter}_*.png"))
         self.saved = {path.read_bytes(): path.with_suffix(".svg") for path in saved}
 
@@ -67,7 +69,9 @@ class Pictures:
         alt = shown.get("alt") or output.data.get("text/plain", "A figure.")
         width, height = struct.unpack(">2I", png[16:24])
         share = min(shown.get("width", width) / FULL_WIDTH, TALLEST * width / height, 1)
-        return {"file": name, "alt": alt, "note": note, "share": round(100 * share)}
+        added = {"file": name, "alt": alt, "note": note, "share": round(100 * share)}
+        self.shown.append(added)
+        return added
 
 
 def _png(output: NotebookNode) -> bytes:
@@ -91,13 +95,6 @@ def without_footer(svg: str) -> tuple[str, str]:
     svg = re.sub(r'(<svg [^>]*?height=")[\d.]+', rf"\g<1>{height}", svg, count=1)
     svg = re.sub(r'(viewBox="0 0 [\d.]+ )[\d.]+', rf"\g<1>{height}", svg, count=1)
     return svg, " ".join(html.unescape(note).split())
-
-
-def picture_share(svg: str) -> int:
-    """Return the width of a saved figure, in percent of a page's text."""
-    found = re.search(r'width="([\d.]+)pt" height="([\d.]+)pt"', svg)
-    width, height = (float(found[1]), float(found[2])) if found else (1.0, 1.0)
-    return round(100 * min(width / 0.72 / FULL_WIDTH, TALLEST * width / height, 1))
 
 
 def figure(picture: dict[str, str | int]) -> str:
@@ -170,18 +167,33 @@ def table(page: str, chapter: str, sections: list[str]) -> str:
     return rows_table(head, rows, caption.rstrip(".") + ".")
 
 
-def rows_table(head: list[str], rows: list[list[str]], caption: str) -> str:
-    """Return a table of texts in typst. Words are aligned left, numbers right."""
+def rows_table(
+    head: list[str],
+    rows: list[list[str]],
+    caption: str,
+    widths: Sequence[str] = (),
+    fills: Sequence[str] = (),
+) -> str:
+    """Return a table of texts in typst. Words are aligned left, numbers right.
+
+    `widths` are those of the columns, by default what suits the texts; `fills` has the
+    colour of the last cell of each row, "" for none.
+    """
     columns = list(zip(*rows, strict=True))
     align = ["left" if _is_text(column) else "right" for column in columns]
-    widths = _widths(head, columns)
+    widths = list(widths) or _widths(head, columns)
     narrow = "auto" in widths and _width(head, columns) <= NARROW
     return (
         f"#data-table(columns: {_array(widths)}, align: {_array(align)}, "
         f"head: {_array(map(typst_string, head))}, "
         f"cells: {_array(typst_string(cell) for row in rows for cell in row)}, "
-        f"narrow: {str(narrow).lower()}, caption: {typst_string(caption)})"
+        f"narrow: {str(narrow).lower()}, caption: {typst_string(caption)}"
+        + (f", fills: {_array(map(_colour, fills))})" if fills else ")")
     )
+
+
+def _colour(code: str) -> str:
+    return f"rgb({typst_string(code)})" if code else "none"
 
 
 def _array(items: Iterable[str]) -> str:

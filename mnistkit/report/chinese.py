@@ -1,16 +1,12 @@
-"""The Chinese summary: what the chapters found, as a PDF of a few pages.
+"""The Chinese edition: findings, verdicts, chapters and figures, as a PDF.
 
-Its sentences are those of the English report. chinese.csv has each of them with its
-numbers taken out, beside a Chinese sentence with places for the same numbers; so the
-numbers of both editions are the same ones. A sentence that has no translation stays
-English.
+Its sentences are those of the English report, translated by translation.py. A sentence
+that has no translation stays English, and so do the words in the figures.
 """
 
-import html
 import re
 import sys
 import tempfile
-from functools import cache
 from pathlib import Path
 
 import pandas as pd
@@ -18,33 +14,27 @@ import typst
 
 import mnistkit
 from mnistkit.report import book, scales
-from mnistkit.report.book_floats import (
-    picture_share,
-    rows_table,
-    typst_string,
-    without_footer,
-)
+from mnistkit.report.book_cells import chapter_text
+from mnistkit.report.book_floats import Pictures, rows_table, typst_string
 from mnistkit.report.contents import describe, read_opening
+from mnistkit.report.site.tables import outcome
+from mnistkit.report.translation import translate, translate_cell, verdict_table
 from mnistkit.storage.store import write_atomically
 
-NUMBER = re.compile(r"[+−]?\d+(?:,\d{3})*(?:\.\d+)?")
 # The first of these families that is installed is used; typst brings no Chinese one.
 FONTS = ("Noto Serif CJK SC", "LXGW WenKai", "WenQuanYi Micro Hei")
 LAST = "07_five_reports_revisited"
-
-
-def translate(english: str) -> str | None:
-    """Return a sentence in Chinese with the same numbers, None if it is unknown."""
-    text = " ".join(english.split())
-    template = sentences().get(NUMBER.sub("{}", text))
-    return None if template is None else template.format(*NUMBER.findall(text))
-
-
-@cache
-def sentences() -> dict[str, str]:
-    """Return the Chinese sentence for each English one whose numbers are taken out."""
-    frame = pd.read_csv(Path(__file__).with_name("chinese.csv"), dtype=str)
-    return dict(zip(frame["english"], frame["chinese"], strict=True))
+# The colours of outcomes are those of the site, on white paper.
+FILLS = {
+    "agrees": "#bbddf2",
+    "partly": "#e3f1fa",
+    "differs": "#fadfa8",
+    "open": "#e6e6e6",
+}
+# How the columns of a table of verdicts share the width of a page.
+WIDTHS = ("auto", "5fr", "2.3fr", "5.4fr", "1.7fr")
+# What a reader learns in a chapter: a list, or the rest of a paragraph.
+LEARN = re.compile(r"\*\*You will learn\*\*(.*?)(?=\n\n(?!- )|\Z)", re.DOTALL)
 
 
 def build_chinese_summary(scale: str) -> Path | None:
@@ -71,6 +61,7 @@ def write_source(scale: str, folder: Path, font: str) -> None:
     out = scales.folder("reports", scale)
     parts = ["```{=typst}\n#heading(numbering: none)[主要发现]\n```"]
     parts += _findings(out / f"{LAST}_findings.csv", "1. ")
+    parts.append("图中文字为英文。编号 R1 至 R5 指五份学生报告。")
     for kind, title in (("outcomes", "各报告"), ("outcomes_by_evidence", "各类证据")):
         path = out / f"{LAST}_{kind}.csv"
         if path.exists():
@@ -112,29 +103,78 @@ def _table(frame: pd.DataFrame, caption: str) -> str:
     return f"```{{=typst}}\n{rows_table(head, rows, caption)}\n```"
 
 
+def _verdicts(out: Path) -> list[str]:
+    """Return a table of the claims of each report, with their outcomes in colour."""
+    parts = []
+    for number in range(1, 6):
+        path = out / f"{LAST}_r{number}.csv"
+        if not path.exists():
+            continue
+        frame, unknown = verdict_table(path)
+        caption = f"R{number} 的 {len(frame)} 个论断"
+        if unknown:
+            caption += f"（{unknown} 个单元格没有译文，保留英文）"
+        table = rows_table(
+            [translate(column) or column for column in frame.columns],
+            # No line ends between a number and its percent sign.
+            frame.map(lambda text: text.replace(" %", "\N{NO-BREAK SPACE}%")).values,
+            caption,
+            widths=WIDTHS,
+            fills=[FILLS.get(outcome(text), "") for text in frame["outcome"]],
+        )
+        parts.append(f"## 报告 R{number}\n\n```{{=typst}}\n{table}\n```")
+    return parts
+
+
+def learnt(opening: str) -> list[str]:
+    """Return what a chapter says that one learns, as a list without final stops."""
+    found = LEARN.search(opening)
+    items = re.split(r"^- ", found[1], flags=re.MULTILINE) if found else []
+    return [" ".join(item.split()).rstrip(",;.") for item in items if item.strip()]
+
+
 def _chapter(name: str, scale: str, folder: Path) -> list[str]:
-    """Return title, question, findings and translated figures of a chapter."""
+    """Return a chapter: title, question, what one learns, findings and figures.
+
+    The figures are those of the English book; chapter 07 has the verdicts as well.
+    """
+    out = scales.folder("reports", scale)
     try:
-        about = describe(read_opening(name))
+        opening = read_opening(name)
     except Exception:  # The report names a file that is no notebook, and goes on.
         return []
+    about = describe(opening)
     title, question = (
         translate(str(about[key])) or str(about[key]) for key in ("title", "question")
     )
     parts = [f"# {name[:2]} · {title}", f"**问题。** {question}"]
-    if name != LAST:
-        parts += _findings(
-            scales.folder("reports", scale) / f"{name}_findings.csv", "- "
-        )
-    for path in sorted(scales.folder("figures", scale).glob(f"{name}_*.svg")):
-        svg = path.read_text("utf-8")
-        found = re.search("<dc:description>(.*?)</dc:description>", svg, re.DOTALL)
-        caption = translate(html.unescape(found[1])) if found else None
-        if caption:
-            (folder / path.name).write_text(without_footer(svg)[0], "utf-8")
-            text = typst_string(caption)
-            parts.append(
-                f"```{{=typst}}\n#picture({typst_string(path.name)}, alt: {text}, "
-                f"share: {picture_share(svg)}%, floats: false, caption: {text})\n```"
-            )
+    if items := [translate(item) or item for item in learnt(opening)]:
+        parts.append(f"**你将学到：** {'；'.join(items)}。")
+    if name == LAST:
+        parts += _verdicts(out)
+        parts.append("## 图")
+    elif found := _findings(out / f"{name}_findings.csv", "- "):
+        parts += ["**本章小结。**", *found]
+    executed = book.read_executed(name, scale)
+    if executed is not None:
+        pictures = Pictures(name, scales.folder("figures", scale))
+        chapter_text(name[:2], executed, pictures)
+        for file, content in pictures.files.items():
+            (folder / file).write_bytes(content)
+        parts += [_picture(picture) for picture in pictures.shown]
     return parts
+
+
+def _picture(picture: dict[str, str | int]) -> str:
+    """Return a figure as Markdown: its description, in Chinese, is its caption."""
+    alt = " ".join(str(picture["alt"]).split())
+    alt = translate(alt) or alt
+    note = str(picture["note"])
+    caption = alt.rstrip("。.")
+    if note:
+        caption += f"（{translate_cell(note) or note}）"
+    return (
+        f"```{{=typst}}\n#picture({typst_string(str(picture['file']))}, "
+        f"alt: {typst_string(alt)}, share: {picture['share']}%, floats: false, "
+        f"caption: {typst_string(caption + '。')})\n```"
+    )

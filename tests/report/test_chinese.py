@@ -1,4 +1,4 @@
-"""The Chinese summary says with the same numbers what the English report says."""
+"""The Chinese edition says with the same numbers what the English report says."""
 
 import re
 import string
@@ -7,9 +7,13 @@ import pandas as pd
 import pytest
 import typst
 
-from mnistkit.report import book, chinese, scales
+from mnistkit.claims.ledger import read_ledger
+from mnistkit.report import book, chinese, scales, translation
+from mnistkit.report.site.tables import outcome
 
-SENTENCES = chinese.sentences()
+SENTENCES = translation.sentences()
+REPORTS = range(1, 6)
+LAST = chinese.LAST
 
 
 def places_of(template):
@@ -37,7 +41,7 @@ def test_a_translation_has_a_place_for_every_number(english):
 @pytest.mark.parametrize("english", SENTENCES)
 def test_a_translation_types_no_number(english):
     typed = re.sub(r"\{\d+\}", "", SENTENCES[english])
-    assert not chinese.NUMBER.search(typed)
+    assert not translation.NUMBER.search(typed)
 
 
 @pytest.mark.parametrize("name", scales.chapters())
@@ -45,10 +49,10 @@ def test_the_findings_of_a_chapter_are_translated_with_their_numbers(name):
     if name == "00_start_here":
         pytest.skip("this chapter has no findings")
     for finding in stored(f"{name}_findings")["finding"]:
-        said = chinese.translate(finding)
+        said = translation.translate(finding)
         assert said is not None, f"chinese.csv lacks: {finding}"
-        numbers = sorted(chinese.NUMBER.findall(finding))
-        assert sorted(chinese.NUMBER.findall(said)) == numbers
+        numbers = sorted(translation.NUMBER.findall(finding))
+        assert sorted(translation.NUMBER.findall(said)) == numbers
 
 
 def test_titles_and_outcomes_are_translated():
@@ -56,17 +60,56 @@ def test_titles_and_outcomes_are_translated():
         opening = chinese.describe(chinese.read_opening(name))
         for key in ("title", "question"):
             told = str(opening[key])
-            assert chinese.translate(told), f"chinese.csv lacks: {told}"
+            assert translation.translate(told), f"chinese.csv lacks: {told}"
     for column in stored("07_five_reports_revisited_outcomes").drop(columns="data"):
-        assert chinese.translate(column), f"chinese.csv lacks: {column}"
+        assert translation.translate(column), f"chinese.csv lacks: {column}"
+
+
+def test_every_claim_is_translated_with_its_numbers():
+    ledger = read_ledger().set_index("id")["claim"]
+    assert list(translation.claims()) == list(ledger.index)
+    for name, claim in translation.claims().items():
+        numbers = translation.NUMBER.findall(ledger[name])
+        assert set(translation.NUMBER.findall(claim)) == set(numbers), name
+
+
+def test_the_chinese_words_on_which_an_outcome_depends_are_kept():
+    ledger = read_ledger().set_index("id")["wording"]
+    for name, words in ledger[ledger != ""].items():
+        assert words in translation.claims()[name], name
+
+
+@pytest.mark.parametrize("number", REPORTS)
+def test_verdicts_are_translated_with_their_numbers(number):
+    path = scales.folder("reports", "full") / f"{LAST}_r{number}.csv"
+    rows = pd.read_csv(path, dtype=str, keep_default_na=False)
+    told, unknown = translation.verdict_table(path)
+    assert told["id"].tolist() == rows["id"].tolist()
+    for column in ("reported", "found", "outcome"):
+        for english, said in zip(rows[column], told[column], strict=True):
+            numbers = sorted(translation.NUMBER.findall(english))
+            assert sorted(translation.NUMBER.findall(said)) == numbers
+    # Chinese outcomes have the colours of the English ones.
+    kinds = rows["outcome"].map(outcome).tolist()
+    assert told["outcome"].map(outcome).tolist() == kinds
+    assert unknown == 0, "chinese_tables.csv lacks a cell of this report"
+
+
+def test_an_unknown_cell_stays_english_and_is_counted(tmp_path):
+    text = "id,claim,reported,found,outcome\nR1-02,a,0.5; 98 %,a cat,agrees\n"
+    (tmp_path / "planted.csv").write_text(text, "utf-8")
+    told, unknown = translation.verdict_table(tmp_path / "planted.csv")
+    claim = translation.claims()["R1-02"]
+    assert told.values.tolist() == [["R1-02", claim, "0.5；98 %", "a cat", "成立"]]
+    assert unknown == 1
 
 
 def test_numbers_follow_their_words(monkeypatch):
     """Chinese may name the second number first."""
     planted = {"{} of {} agree": "{1} 个中有 {0} 个成立"}
-    monkeypatch.setattr(chinese, "sentences", lambda: planted)
-    assert chinese.translate("3 of 1,000 agree") == "1,000 个中有 3 个成立"
-    assert chinese.translate("3 of 1,000 differ") is None
+    monkeypatch.setattr(translation, "sentences", lambda: planted)
+    assert translation.translate("3 of 1,000 agree") == "1,000 个中有 3 个成立"
+    assert translation.translate("3 of 1,000 differ") is None
 
 
 def test_without_a_chinese_font_a_line_says_so(monkeypatch, capsys):

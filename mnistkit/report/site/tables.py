@@ -17,6 +17,11 @@ OUTCOMES = {
     "our runs cannot": "open",
     "not run": "not-run",
     "was not run": "not-run",
+    "仅当": "partly",
+    "成立": "agrees",
+    "不成立": "differs",
+    "无法判定": "open",
+    "没有运行": "not-run",
 }
 CLAIM = re.compile(r"R\d-E?\d+")
 
