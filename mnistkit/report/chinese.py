@@ -32,7 +32,7 @@ FILLS = {
     "open": "#e6e6e6",
 }
 # How the columns of a table of verdicts share the width of a page.
-WIDTHS = ("auto", "5fr", "2.3fr", "5.4fr", "1.7fr")
+WIDTHS = ("auto", "4.8fr", "2.2fr", "5.2fr", "2fr")
 # What a reader learns in a chapter: a list, or the rest of a paragraph.
 LEARN = re.compile(r"\*\*You will learn\*\*(.*?)(?=\n\n(?!- )|\Z)", re.DOTALL)
 
@@ -116,14 +116,19 @@ def _verdicts(out: Path) -> list[str]:
             caption += f"（{unknown} 个单元格没有译文，保留英文）"
         table = rows_table(
             [translate(column) or column for column in frame.columns],
-            # No line ends between a number and its percent sign.
-            frame.map(lambda text: text.replace(" %", "\N{NO-BREAK SPACE}%")).values,
+            frame.map(_with_breaks).to_numpy().tolist(),
             caption,
             widths=WIDTHS,
             fills=[FILLS.get(outcome(text), "") for text in frame["outcome"]],
         )
         parts.append(f"## 报告 R{number}\n\n```{{=typst}}\n{table}\n```")
     return parts
+
+
+def _with_breaks(text: str) -> str:
+    """Return a cell whose lines end before a number like .99, and not before a %."""
+    text = re.sub(r"(?<=[;；])( ?)(?=\.)", "\\1\N{ZERO WIDTH SPACE}", text)
+    return text.replace(" %", "\N{NO-BREAK SPACE}%")
 
 
 def learnt(opening: str) -> list[str]:

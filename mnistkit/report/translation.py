@@ -47,6 +47,8 @@ def translate_cell(english: str) -> str | None:
 
     Numbers, formulas and shapes, which have no word of two letters, stay as they are.
     """
+    if not re.search("[A-Za-z]{2}", english):
+        return english
     if whole := translate(english):
         return whole
     texts = []

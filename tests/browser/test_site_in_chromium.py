@@ -9,7 +9,7 @@ from mnistkit.report.scales import chapters
 
 pytestmark = pytest.mark.browser
 
-PAGES = ["index", *chapters()]
+PAGES = ["index", "index.zh", *chapters()]
 REVISITED = "07_five_reports_revisited"
 PHONE = {"width": 390, "height": 844}
 LAPTOP = {"width": 1280, "height": 900}
@@ -179,6 +179,24 @@ def test_the_filter_leaves_one_outcome(opened):
     assert rows.count() == rows.locator(".outcome.differs").count() == count
     bar.get_by_role("button", name="all").click()
     assert rows.count() > count
+
+
+def test_the_chinese_page_filters_and_sorts_in_chinese(opened):
+    page = opened("index.zh")
+    bar = page.locator(".filter").first
+    assert bar.get_by_role("button").all_inner_texts()[0].startswith("全部")
+    rows = page.locator(".filter + .scroll table").first.locator("tbody tr:visible")
+    bar.get_by_role("button", name="在一种解读下成立").click()
+    assert rows.count() == rows.locator(".outcome.partly").count() > 0
+    bar.get_by_role("button", name="全部").click()
+    page.locator("thead th", has_text="结果").first.get_by_role("button").click()
+    outcomes = rows.locator(".outcome").all_inner_texts()
+    assert outcomes == page.evaluate(
+        "texts => texts.toSorted(new Intl.Collator('zh-CN', {numeric: true}).compare)",
+        outcomes,
+    )
+    page.get_by_label("颜色").select_option("深色")
+    assert page.evaluate("document.documentElement.dataset.theme") == "dark"
 
 
 def test_solutions_are_printed_and_switches_are_not(opened):

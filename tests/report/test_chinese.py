@@ -1,5 +1,6 @@
 """The Chinese edition says with the same numbers what the English report says."""
 
+import csv
 import re
 import string
 
@@ -9,6 +10,8 @@ import typst
 
 from mnistkit.claims.ledger import read_ledger
 from mnistkit.report import book, chinese, scales, translation
+from mnistkit.report.book_cells import chapter_text
+from mnistkit.report.book_floats import Pictures
 from mnistkit.report.site.tables import outcome
 
 SENTENCES = translation.sentences()
@@ -26,6 +29,11 @@ def places_of(template):
 def stored_reports(monkeypatch):
     """The stored reports are read, wherever the notebooks of this session write."""
     monkeypatch.delenv("MNISTKIT_OUT", raising=False)
+
+
+def read_rows(path):
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
 
 
 def stored(name):
@@ -53,6 +61,41 @@ def test_the_findings_of_a_chapter_are_translated_with_their_numbers(name):
         assert said is not None, f"chinese.csv lacks: {finding}"
         numbers = sorted(translation.NUMBER.findall(finding))
         assert sorted(translation.NUMBER.findall(said)) == numbers
+
+
+@pytest.mark.parametrize("name", scales.chapters())
+def test_the_figures_of_a_chapter_are_translated(name):
+    pictures = Pictures(name, scales.folder("figures", "full"))
+    chapter_text(name[:2], book.read_executed(name, "full"), pictures)
+    assert pictures.shown
+    for picture in pictures.shown:
+        alt = picture["alt"]
+        assert translation.translate(alt), f"chinese.csv lacks: {alt}"
+        note = picture["note"]
+        assert translation.translate_cell(note) is not None, (
+            f"chinese_tables.csv lacks a part of: {note}"
+        )
+
+
+@pytest.mark.parametrize("name", scales.chapters())
+def test_what_one_learns_in_a_chapter_is_translated(name):
+    items = chinese.learnt(chinese.read_opening(name))
+    assert items
+    for item in items:
+        assert translation.translate(item), f"chinese.csv lacks: {item}"
+
+
+def test_a_list_of_what_one_learns_has_an_item_for_each_line():
+    opening = "# 03 · T\n\n**You will learn**\n\n- to a,\n  and b,\n- c.\n\n**Time:** 1"
+    assert chinese.learnt(opening) == ["to a, and b", "c"]
+    assert chinese.learnt("**You will learn** d; e.\n\n**Time:** 1") == ["d; e"]
+
+
+def test_no_sentence_is_translated_twice():
+    files = ("chinese.csv", "chinese_tables.csv")
+    rows = [row for file in files for row in read_rows(translation.FOLDER / file)]
+    english = [row["english"] for row in rows]
+    assert sorted(english) == sorted(set(english))
 
 
 def test_titles_and_outcomes_are_translated():
@@ -96,11 +139,11 @@ def test_verdicts_are_translated_with_their_numbers(number):
 
 
 def test_an_unknown_cell_stays_english_and_is_counted(tmp_path):
-    text = "id,claim,reported,found,outcome\nR1-02,a,0.5; 98 %,a cat,agrees\n"
+    text = "id,claim,reported,found,outcome\nR1-02,a,about 0.5; 98 %,a cat,agrees\n"
     (tmp_path / "planted.csv").write_text(text, "utf-8")
     told, unknown = translation.verdict_table(tmp_path / "planted.csv")
     claim = translation.claims()["R1-02"]
-    assert told.values.tolist() == [["R1-02", claim, "0.5；98 %", "a cat", "成立"]]
+    assert told.values.tolist() == [["R1-02", claim, "约 0.5；98 %", "a cat", "成立"]]
     assert unknown == 1
 
 
@@ -125,7 +168,8 @@ def test_the_summary_compiles_with_a_description_of_each_figure(tmp_path):
         pytest.skip("needs a Chinese font: apt-get install fonts-noto-cjk")
     chinese.write_source("full", tmp_path, fonts[0])
     source = (tmp_path / "book.typ").read_text("utf-8")
-    assert source.count("#picture(") > 10
+    assert source.count("#picture(") > 80
+    assert source.count('rgb("') > 100  # of 130 claims, 8 were not run
     first = book.compile_book(tmp_path / "book.typ", system_fonts=True)
     assert first.startswith(b"%PDF")
     assert first == book.compile_book(tmp_path / "book.typ", system_fonts=True)

@@ -9,11 +9,13 @@ import nbformat
 import pytest
 from site_pages import Page
 
+from mnistkit.claims.ledger import read_ledger
 from mnistkit.report.scales import chapters
 from mnistkit.report.site.pages import generator
+from mnistkit.report.site.tables import CLAIM
 from mnistkit.storage.places import ROOT
 
-PAGES = ["index", *chapters()]
+PAGES = ["index", "index.zh", *chapters()]
 # The newest version that Debian's node runs.
 HTML_VALIDATE = "html-validate@9.7.1"
 
@@ -104,6 +106,39 @@ def test_verdicts_are_in_colour(pages):
     kinds = set(re.findall(r'<span class="outcome ([\w-]+)">', page.text))
     assert kinds == {"agrees", "partly", "differs", "open", "not-run"}
     assert "R1-02" in page.ids
+
+
+def test_the_first_pages_lead_to_each_other(pages):
+    for name, other, language in (
+        ("index", "index.zh", "zh-CN"),
+        ("index.zh", "index", "en"),
+    ):
+        link = (
+            f'<a class="language" href="{other}.html" lang="{language}" '
+            f'hreflang="{language}">'
+        )
+        assert pages[name].text.count(link) == 1
+    assert '<html lang="zh-CN">' in pages["index.zh"].text
+    assert '<html lang="en">' in pages["index"].text
+
+
+def test_the_chinese_page_has_every_claim_and_leads_to_its_english_row(pages):
+    claims = {claim for claim in pages["index.zh"].ids if CLAIM.fullmatch(claim)}
+    assert claims == set(read_ledger()["id"])
+    assert claims <= set(pages["07_five_reports_revisited"].ids)
+    rows = {f"07_five_reports_revisited.html#{claim}" for claim in claims}
+    assert rows <= set(pages["index.zh"].links)
+    kinds = set(re.findall(r'<span class="outcome ([\w-]+)">', pages["index.zh"].text))
+    assert kinds == {"agrees", "partly", "differs", "open", "not-run"}
+
+
+def test_the_chinese_page_has_no_english_sentence(pages):
+    body = pages["index.zh"].text.partition("<body")[2]
+    texts = re.findall(r'>([^<]+)<|(?:alt|aria-label)="([^"]*)"', body)
+    english = [
+        a + b for a, b in texts if re.search(r"(?:[A-Za-z]+ ){4}[A-Za-z]", a + b)
+    ]
+    assert english == []
 
 
 def test_html_validate_has_no_complaint(course_site):

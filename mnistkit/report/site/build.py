@@ -6,6 +6,7 @@ from pathlib import Path
 from mnistkit.report import scales
 from mnistkit.report.contents import describe, read_opening
 from mnistkit.report.site.books import read_books
+from mnistkit.report.site.chinese_page import chinese_page
 from mnistkit.report.site.figures import drawings
 from mnistkit.report.site.first_page import first_page
 from mnistkit.report.site.pages import Course, chapter_page
@@ -15,6 +16,7 @@ from mnistkit.storage.store import write_atomically
 def build_site(scale: str, spot_check: str = "") -> Path:
     """Write reports/[scale]/index.html, and a page for each executed chapter.
 
+    index.zh.html is the first page in Chinese.
     `spot_check` is the end of the first page, in Markdown: the runs that were trained
     anew. Style, script and figures are part of each page, and formulas are MathML. The
     first page alone says when and where the chapters were executed, and which of them
@@ -33,6 +35,7 @@ def build_site(scale: str, spot_check: str = "") -> Path:
         for name, page in zip(books, pages, strict=True):
             write_atomically(out / f"{name}.html", page.encode())
         write_atomically(out / "index.html", index.result().encode())
+    write_atomically(out / "index.zh.html", chinese_page(scale, course).encode())
     for name in scales.chapters():
         if name not in books:  # A page of an earlier report would seem to be of this.
             (out / f"{name}.html").unlink(missing_ok=True)

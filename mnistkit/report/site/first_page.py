@@ -13,7 +13,13 @@ from mnistkit.report import scales
 from mnistkit.report.site.figures import description, picture
 from mnistkit.report.site.markdown import to_html
 from mnistkit.report.site.outputs import relative
-from mnistkit.report.site.pages import Course, contents, fill_page, with_anchors
+from mnistkit.report.site.pages import (
+    TITLE,
+    Course,
+    contents,
+    fill_page,
+    with_anchors,
+)
 from mnistkit.report.site.provenance import provenance
 
 REVISITED = "07_five_reports_revisited"
@@ -49,10 +55,10 @@ def first_page(
     *told, end, check = texts
     check = check.replace("<h1", "<h3").replace("</h1>", "</h3>")
     sections = [
-        f'<h1 id="mnist">MNIST: a course report</h1>\n{introduction(course)}',
-        to_print(course.out),
+        introduction(course),
+        to_print(course),
         '<h2 id="findings">Findings</h2>',
-        _list_of_findings(told, end),
+        list_of_findings(told, end),
         verdicts(scale, course),
         f'<h2 id="chapters">The chapters</h2>\n{cards(scale, course)}',
         f'<h2 id="figures-and-tables">Figures and tables</h2>\n{files(scale, course)}',
@@ -62,39 +68,47 @@ def first_page(
     ]
     main, found = with_anchors("\n".join(part for part in sections if part))
     return fill_page(
-        title="MNIST: a course report",
+        title=TITLE,
         kind="overview",
         contents=contents("index", found, course),
         main=main,
+        course=course,
     )
 
 
 def introduction(course: Course) -> str:
-    """Return what the site is, in a few sentences."""
+    """Return the title, and what the site is, in a few sentences."""
     stored = course.out / f"{REVISITED}_all.csv"
     claims = "claims of theirs"
     if stored.exists():
         claims = f"{len(pd.read_csv(stored)):,} of their claims"
     count = len(course.openings)
-    return (
-        f'<p class="lead">This is a first course on deep learning in {count} '
-        "notebooks. Each chapter asks a question, trains the networks that answer it, "
-        "and shows what came out.</p>\n"
-        "<p>Five student reports on MNIST, called R1 to R5, are the occasion: their "
+    lead = course.say(
+        f"This is a first course on deep learning in {count} notebooks. Each chapter "
+        "asks a question, trains the networks that answer it, and shows what came out."
+    )
+    more = course.say(
+        "Five student reports on MNIST, called R1 to R5, are the occasion: their "
         f"experiments are repeated with several seeds, and {claims} are judged. Every "
         "number, figure, table and finding on these pages was computed when the "
         "notebooks were executed; only the questions and the explanations were "
-        "written by hand.</p>"
+        "written by hand."
+    )
+    return (
+        f'<h1 id="mnist">{course.say(TITLE)}</h1>\n<p class="lead">{lead}</p>\n'
+        f"<p>{more}</p>"
     )
 
 
-def to_print(out: Path) -> str:
+def to_print(course: Course) -> str:
     """Return links to the books in the folder of the site; "" if there is none."""
+    book = course.say("The course as a book (PDF)")
     books = {
-        "report.pdf": '<a href="report.pdf">The course as a book (PDF)</a>',
-        "report.zh.pdf": '<a href="report.zh.pdf" lang="zh">中文摘要 (PDF)</a>',
+        "report.pdf": f'<a href="report.pdf"{course.to_english}>{book}</a>',
+        "report.zh.pdf": '<a href="report.zh.pdf" lang="zh-CN" hreflang="zh-CN">'
+        "中文摘要 (PDF)</a>",
     }
-    links = [link for name, link in books.items() if (out / name).exists()]
+    links = [link for name, link in books.items() if (course.out / name).exists()]
     return f"<p>{' · '.join(links)}</p>" if links else ""
 
 
@@ -108,7 +122,8 @@ def read_findings(out: Path) -> tuple[list[str], str]:
     return (findings[:-1], findings[-1]) if has_summary else (findings, "")
 
 
-def _list_of_findings(findings: list[str], end: str) -> str:
+def list_of_findings(findings: list[str], end: str) -> str:
+    """Return the findings, which are HTML, as a list; `end` follows them."""
     items = "\n".join(f"<li>{text}</li>" for text in findings)
     return (f'<ol class="findings">\n{items}\n</ol>\n' if items else "") + end
 
@@ -120,12 +135,15 @@ def verdicts(scale: str, course: Course) -> str:
     if not (png.exists() and svg.exists()):
         return ""
     shown = picture(png.read_bytes(), svg, 860)
-    alt = description(svg) or "The outcomes of the claims"
+    alt = described(svg, "The outcomes of the claims", course)
+    caption = course.say(
+        "How many claims of each report agree with our runs, and the same by the "
+        "evidence behind the verdict."
+    )
     return (
         f'<figure id="verdicts"><img src="{shown.address}" width="{shown.width}" '
-        f'height="{shown.height}" alt="{alt}">\n<figcaption>How many claims of each '
-        "report agree with our runs, and the same by the evidence behind the verdict."
-        "</figcaption></figure>"
+        f'height="{shown.height}" alt="{alt}">\n'
+        f"<figcaption>{caption}</figcaption></figure>"
     )
 
 
@@ -135,19 +153,23 @@ def cards(scale: str, course: Course) -> str:
     for name, opening in course.openings.items():
         title = course.heading(name)
         if name in course.present:
-            title = f'<a href="{name}.html">{title}</a>'
-        facts = [f"{opening['minutes']} minutes"] if opening["minutes"] else []
+            title = f'<a href="{name}.html"{course.to_english}>{title}</a>'
+        minutes = opening["minutes"]
+        comma = ", " if course.language == "en" else "，"
+        facts = [course.say(f"{minutes} minutes")] if minutes else []
         if opening["builds on"]:
-            facts.append(f"builds on {opening['builds on']}")
+            facts.append(f"{course.say('builds on')} {opening['builds on']}")
+        if course.language != "en":
+            facts.append(course.say("in English"))
         shown.append(
-            f'<li class="card">{card_picture(scale, name)}<h3>{title}</h3>'
+            f'<li class="card">{card_picture(scale, name, course)}<h3>{title}</h3>'
             f"<p>{html.escape(str(opening['question']))}</p>"
-            f"<small>{html.escape(', '.join(facts))}</small></li>"
+            f"<small>{html.escape(comma.join(facts))}</small></li>"
         )
     return '<ol class="cards">\n' + "\n".join(shown) + "\n</ol>"
 
 
-def card_picture(scale: str, name: str) -> str:
+def card_picture(scale: str, name: str, course: Course) -> str:
     """Return the picture of a chapter, described as the figure itself is."""
     folder = scales.folder("figures", scale)
     found = sorted(folder.glob(f"{glob.escape(name)}_*.png"))
@@ -159,11 +181,17 @@ def card_picture(scale: str, name: str) -> str:
     svg = chosen.with_suffix(".svg")
     drawn = svg if svg.exists() else None
     shown = picture(chosen.read_bytes(), drawn, CARD)
-    alt = (drawn and description(drawn)) or f"A figure of chapter {name[:2]}"
+    alt = described(drawn, f"A figure of chapter {name[:2]}", course)
     return (
         f'<img src="{shown.address}" width="{shown.width}" height="{shown.height}" '
         f'alt="{alt}">'
     )
+
+
+def described(svg: Path | None, otherwise: str, course: Course) -> str:
+    """Return what an SVG says that it shows, as HTML in the language of the page."""
+    text = html.unescape(description(svg)) if svg else ""
+    return html.escape(course.say(text or otherwise))
 
 
 def files(scale: str, course: Course) -> str:

@@ -18,6 +18,7 @@ from nbformat import NotebookNode
 from mnistkit.report.site.books import lesson_cells
 from mnistkit.report.site.markdown import to_html
 from mnistkit.report.site.outputs import Outputs, merge_streams
+from mnistkit.report.translation import translate
 
 HEADING = re.compile(r'<h([1-4]) id="([^"]*)">(.*?)</h\1>', re.DOTALL)
 # A link to another chapter, with or without a section of it.
@@ -25,6 +26,9 @@ CHAPTER_LINK = re.compile(
     r'<a\s+href="(\d\d_\w+)\.ipynb(#[^"]*)?"[^>]*>(.*?)</a>', re.S
 )
 LINK_HERE = re.compile(r'href="(#[^"]+)"')
+TITLE = "MNIST: a course report"
+# The first page in each language: its name, and what a link to it says.
+FIRST = {"en": ("index", "English"), "zh-CN": ("index.zh", "中文")}
 
 
 @dataclass(frozen=True)
@@ -33,13 +37,24 @@ class Course:
 
     `openings` has what every chapter says of itself (`contents.describe`), `present`
     the chapters that have a page, `figures` the SVG of each PNG (`drawings`), and `out`
-    is the folder of the pages.
+    is the folder of the pages. `language` is that of a first page; all chapters are in
+    English.
     """
 
     openings: Mapping[str, Mapping[str, str | int | None]]
     present: frozenset[str]
     figures: Mapping[str, Path]
     out: Path
+    language: str = "en"
+
+    def say(self, english: str) -> str:
+        """Return a text in the language of the page, or as it is if it is unknown."""
+        return (translate(english) if self.language == "zh-CN" else None) or english
+
+    @property
+    def to_english(self) -> str:
+        """The attribute of a link to a page in English, unless this page is English."""
+        return "" if self.language == "en" else ' hreflang="en"'
 
     def heading(self, name: str) -> str:
         """Return number and title of a chapter, as HTML."""
@@ -79,10 +94,11 @@ def chapter_page(name: str, book: NotebookNode, course: Course) -> str:
         body = f"<h1>{html.escape(name)}</h1>\n{body}"
     around = neighbours(name, course)
     return fill_page(
-        title=f"{html.unescape(course.heading(name))} · MNIST: a course report",
+        title=f"{html.unescape(course.heading(name))} · {TITLE}",
         kind="chapter",
         contents=contents(name, sections, course),
         main=f"{body}\n{around}",
+        course=course,
     )
 
 
@@ -98,11 +114,13 @@ def link_chapters(body: str, present: frozenset[str]) -> str:
     return CHAPTER_LINK.sub(lead, body)
 
 
-def with_anchors(body: str) -> tuple[str, list[tuple[int, str, str]]]:
+def with_anchors(
+    body: str, label: str = "Link to here"
+) -> tuple[str, list[tuple[int, str, str]]]:
     """Give each heading a unique id and a link to itself, and no level that jumps.
 
-    Returns the HTML, and the level, id and text of each heading. Links in the page may
-    be written as in Jupyter, with capitals.
+    `label` names these links. Returns the HTML, and the level, id and text of each
+    heading. Links in the page may be written as in Jupyter, with capitals.
     """
     used = set(re.findall(r'<(?!h[1-4])\w+[^>]* id="([^"]*)"', body))
     sections = []
@@ -120,7 +138,7 @@ def with_anchors(body: str) -> tuple[str, list[tuple[int, str, str]]]:
             anchor, number = f"{wanted}-{number}", number + 1
         used.add(anchor)
         sections.append((level, anchor, text))
-        link = f'<a class="anchor" href="#{anchor}" aria-label="Link to here">#</a>'
+        link = f'<a class="anchor" href="#{anchor}" aria-label="{label}">#</a>'
         return f'<h{level} id="{anchor}">{text}{link if level > 1 else ""}</h{level}>'
 
     body = HEADING.sub(change, body)
@@ -141,18 +159,22 @@ def contents(current: str, sections: list[tuple[int, str, str]], course: Course)
         if level in (2, 3)
     )
     lines = []
-    for name in ("index", *course.openings):
-        title = "Overview" if name == "index" else course.heading(name)
+    first, _ = FIRST[course.language]
+    for name in (first, *course.openings):
+        title = course.say("Overview") if name == first else course.heading(name)
         if name == current:
             here = f'<a href="{name}.html" aria-current="page">{title}</a>'
             lines.append(f'<li class="current">{here}<ol>{inner}</ol></li>')
-        elif name == "index" or name in course.present:
-            lines.append(f'<li><a href="{name}.html">{title}</a></li>')
+        elif name == first or name in course.present:
+            lines.append(
+                f'<li><a href="{name}.html"{course.to_english}>{title}</a></li>'
+            )
         else:
             lines.append(f'<li class="missing">{title}</li>')
+    word = course.say("Contents")
     return (
-        '<nav class="contents" aria-label="Contents"><details open>'
-        "<summary>Contents</summary>\n<ol>\n" + "\n".join(lines) + "\n</ol>"
+        f'<nav class="contents" aria-label="{word}"><details open>'
+        f"<summary>{word}</summary>\n<ol>\n" + "\n".join(lines) + "\n</ol>"
         "</details></nav>"
     )
 
@@ -173,8 +195,17 @@ def neighbours(name: str, course: Course) -> str:
     return f'<nav class="around" aria-label="Neighbours">{"".join(links)}</nav>'
 
 
-def fill_page(title: str, kind: str, contents: str, main: str) -> str:
-    """Return a page. Nothing outside may be loaded, no script but ours may run."""
+def fill_page(title: str, kind: str, contents: str, main: str, course: Course) -> str:
+    """Return a page. Nothing outside may be loaded, no script but ours may run.
+
+    A first page, of the kind "overview", leads to those in the other languages.
+    """
+    others = [
+        f'<a class="language" href="{name}.html" lang="{language}" '
+        f'hreflang="{language}">{word}</a>\n'
+        for language, (name, word) in FIRST.items()
+        if kind == "overview" and language != course.language
+    ]
     script = _asset("site.js")
     digest = b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return string.Template(_asset("page.html")).substitute(
@@ -189,6 +220,11 @@ def fill_page(title: str, kind: str, contents: str, main: str) -> str:
         script=script,
         contents=contents,
         main=main,
+        language=course.language,
+        index=FIRST[course.language][0],
+        site=course.say(TITLE),
+        skip=course.say("Skip to the text"),
+        other="".join(others),
     )
 
 

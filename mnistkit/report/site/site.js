@@ -18,6 +18,13 @@ function make(tag, attributes = {}, text = "") {
   return element;
 }
 
+// What the script says on a page in Chinese.
+const CHINESE = {
+  Colours: "颜色", "as system": "随系统", light: "浅色", dark: "深色",
+  all: "全部", "agrees in one reading": "在一种解读下成立", "Show outcomes": "按结果筛选",
+};
+const say = (text) => (root.lang === "zh-CN" && CHINESE[text]) || text;
+
 // ------------------------------------------------------------------ colours and code
 
 function choose(label, key, choices, use) {
@@ -117,7 +124,7 @@ function sortKey(cells) {
     && cells.every((text, i) => !filled.includes(text) || !Number.isNaN(numbers[i]));
   return isNumeric
     ? (a, b) => (Number.isNaN(numbers[a]) - Number.isNaN(numbers[b])) || numbers[a] - numbers[b]
-    : (a, b) => cells[a].localeCompare(cells[b], "en", { numeric: true });
+    : (a, b) => cells[a].localeCompare(cells[b], root.lang, { numeric: true });
 }
 
 function makeSortable(table) {
@@ -145,13 +152,13 @@ function addFilter(table) {
   const order = ["agrees", "partly", "differs", "open", "not-run"];
   for (const mark of table.querySelectorAll(".outcome")) {
     const kind = mark.classList[1];
-    const name = kind === "partly" ? "agrees in one reading" : mark.textContent;
+    const name = kind === "partly" ? say("agrees in one reading") : mark.textContent;
     kinds.set(kind, { name, count: (kinds.get(kind)?.count ?? 0) + 1 });
   }
   if (kinds.size < 2) return;
-  const bar = make("div", { class: "filter", role: "group", "aria-label": "Show outcomes" });
+  const bar = make("div", { class: "filter", role: "group", "aria-label": say("Show outcomes") });
   const total = table.tBodies[0].rows.length;
-  const choices = [["", { name: "all", count: total }]];
+  const choices = [["", { name: say("all"), count: total }]];
   for (const kind of order) if (kinds.has(kind)) choices.push([kind, kinds.get(kind)]);
   for (const [kind, { name, count }] of choices) {
     const pressed = String(kind === "");
@@ -183,7 +190,7 @@ document.addEventListener("DOMContentLoaded", () => {
   if (document.querySelector("details.code")) {
     choose("Code", "code", { some: "plots folded", all: "all shown", none: "all folded" }, useCode);
   }
-  choose("Colours", "colours", { system: "as system", light: "light", dark: "dark" }, useColours);
+  choose(say("Colours"), "colours", { system: say("as system"), light: say("light"), dark: say("dark") }, useColours);
   document.querySelectorAll("table.data").forEach((table) => { addFilter(table); makeSortable(table); });
   addCopyButtons();
   followReader();

@@ -108,7 +108,7 @@ def table_html(table: Table) -> str:
     columns = list(zip(*table.body, strict=False))
     numbers = [all(NUMBER.fullmatch(cell.text) for cell in c) for c in columns]
     names = [cell.text for cell in table.head[-1]] if table.head else []
-    is_verdict = [name == "outcome" for name in names]
+    is_verdict = [name in ("outcome", "结果") for name in names]
     known: set[str] = set()
 
     def row(cells: list[Cell], is_head: bool) -> str:
