@@ -6,23 +6,25 @@ local schemes = { http = true, https = true }
 
 -- What most chapters have is in the bookmarks of the PDF, but not in the contents.
 local recurring = {
-  "^Predict first$", "^Summary$", "[Qq]uick questions$", "^Exercises$", "^Chapter %d%d$",
+  "^Predict first$", "^Summary$", "[Qq]uick questions$", "^Chapter %d%d$",
 }
 
-local function not_in_contents(header)
+local function not_in_contents(header, numbered)
   local text = pandoc.write(pandoc.Pandoc({ pandoc.Plain(header.content) }), "typst")
-  local call = "#heading(level: %d, outlined: false, bookmarked: true)[%s]"
-  return pandoc.RawBlock("typst", call:format(header.level, text))
+  local call = "#heading(level: %d, %soutlined: false, bookmarked: true)[%s]"
+  return pandoc.RawBlock("typst", call:format(header.level, numbered, text))
 end
 
 function Header(header)
   local text = pandoc.utils.stringify(header.content)
+  local numbered = ""
   local number = header.level == 1 and text:match("^(%d%d) · ")
   header.level = math.min(header.level, level + 1)
   level = header.level
   header.identifier = ""
+  if text:match("^Chapter %d%d$") then numbered = "numbering: none, " end
   for _, title in ipairs(recurring) do
-    if text:match(title) then return not_in_contents(header) end
+    if text:match(title) then return not_in_contents(header, numbered) end
   end
   if not number then return header end
   header.identifier = "ch" .. number
@@ -45,6 +47,19 @@ end
 
 -- The notebooks' own pictures come with their cells; no text cell has one.
 function Image() return {} end
+
+-- No line ends between a number and its percent sign.
+function Inlines(inlines)
+  for i = 2, #inlines - 1 do
+    local before, after = inlines[i - 1], inlines[i + 1]
+    local is_gap = inlines[i].t == "Space" or inlines[i].t == "SoftBreak"
+    if is_gap and before.t == "Str" and after.t == "Str"
+      and before.text:match("%d$") and after.text:match("^%%") then
+      inlines[i] = pandoc.Str("\u{a0}")
+    end
+  end
+  return inlines
+end
 
 function Math(math)
   local formula = pandoc.write(pandoc.Pandoc({ pandoc.Plain({ math }) }), "typst")

@@ -1,13 +1,13 @@
 """The book: the executed chapters as one PDF, made by pandoc and typst.
 
-book_cells.py says what of a chapter stands in the book, and book.typ how it looks.
+book_cells.py says what of a chapter stands in the book, book_appendices.py what follows
+the chapters, and book.typ how it looks.
 """
 
-import ast
-import inspect
+import json
 import re
 import tempfile
-from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import nbformat
@@ -17,8 +17,8 @@ import typst
 from nbformat import NotebookNode
 
 import mnistkit
-from mnistkit import steps, train
 from mnistkit.report import scales
+from mnistkit.report.book_appendices import REVISITED, answers, claims, training_loop
 from mnistkit.report.book_cells import Text, chapter_text
 from mnistkit.report.book_floats import LIVE, Pictures, typst_string
 from mnistkit.storage import places
@@ -30,6 +30,13 @@ SENTENCE = (
     "Eight notebooks ask the questions of a first course on deep learning, and "
     "networks that were trained on handwritten digits answer them."
 )
+OCCASION = (
+    "Five student reports on MNIST, called R1 to R5, are the occasion of this course; "
+    "section 7.2 introduces them. Their experiments were repeated with several seeds, "
+    "and their claims were judged: appendix A lists each claim with what was found. "
+    "The exercises that the text mentions stand in the notebooks, with solutions."
+)
+MOST_ROUNDS = 20  # in which the figures are put in order
 # PDF/UA-1 demands an alternative text for each figure. No date is stored, so that equal
 # chapters give equal bytes.
 STANDARD = "ua-1"
@@ -86,6 +93,7 @@ def build_book(scale: str) -> Path:
     path = out / "report.pdf"
     with tempfile.TemporaryDirectory() as temporary:
         write_source(scale, Path(temporary))
+        put_in_order(Path(temporary, "book.typ"))
         content = compile_book(Path(temporary, "book.typ"))
     write_atomically(path, content)
     return path
@@ -108,6 +116,31 @@ def compile_book(source: Path, system_fonts: bool = False) -> bytes:
         raise OSError(f"typst cannot make the book: {error}") from None
 
 
+def put_in_order(source: Path) -> None:
+    """Let no figure stand below a later one: where it would, it floats no longer.
+
+    OSError if typst fails.
+    """
+    for _ in range(MOST_ROUNDS):
+        text = source.read_text("utf-8")
+        order = re.findall(r'^#picture\((?:floats: false, )?"(.+?)"', text, re.M)
+        try:
+            found = typst.query(
+                str(source), "<placed>", field="value", ignore_system_fonts=True
+            )
+        except typst.TypstError as error:
+            raise OSError(f"typst cannot make the book: {error}") from None
+        place = {file: (page, y) for file, page, y in json.loads(found)}
+        late = [a for a, b in pairwise(order) if place[a] > place[b]]
+        for file in late:
+            text = text.replace(
+                f'#picture("{file}"', f'#picture(floats: false, "{file}"'
+            )
+        source.write_text(text, "utf-8")
+        if not late:
+            return
+
+
 def write_source(scale: str, folder: Path) -> None:
     """Write the book in typst, with its figures, to a folder."""
     books = {name: read_executed(name, scale) for name in scales.chapters()}
@@ -119,7 +152,8 @@ def write_source(scale: str, folder: Path) -> None:
             for file, content in pictures.files.items():
                 (folder / file).write_bytes(content)
     parts = [_cited("".join(text.parts)) for text in texts.values()]
-    parts += ["```{=typst}\n#show: appendix\n```", _answers(texts), _loop()]
+    appendices = (claims(scale), answers(texts), training_loop())
+    parts += ["```{=typst}\n#show: appendix\n```", *filter(None, appendices)]
     body = to_typst("\n\n".join(parts))
     for file in ("book.typ", "book.bib"):
         target = "look.typ" if file == "book.typ" else file
@@ -172,48 +206,6 @@ def _cited(markdown: str) -> str:
     return "".join(parts)
 
 
-def _answers(texts: dict[str, Text]) -> str:
-    """Return the appendix of answers and solutions, as Markdown."""
-    lines = ["# Answers and solutions"]
-    for name, text in texts.items():
-        if text.answers:
-            lines.append(f"## Chapter {name[:2]}")
-        for each in text.answers:
-            head = (
-                f"#answer(label({typst_string('a' + each.label)}), "
-                f"<q{each.label}>, {typst_string(each.question)})"
-            )
-            # The head stands on the line of the first paragraph, if there is one.
-            gap = "\n\n" if re.match(r"```|\d+\.|[-*] ", each.text) else " "
-            lines.append(f"`{head}`{{=typst}}{gap}{each.text}")
-    return "\n\n".join(lines)
-
-
-def _loop() -> str:
-    """Return the appendix that shows the training loop, as Markdown."""
-    return "\n\n".join(
-        [
-            "# The training loop",
-            "All networks of the course are trained by `fit`, in `mnistkit/train.py`, "
-            "and its step, in `mnistkit/steps.py`.",
-            f"```python\n{_without_docstrings(train.fit)}\n```",
-            f"```python\n{_without_docstrings(steps.make_step)}\n```",
-        ]
-    )
-
-
-def _without_docstrings(function: Callable[..., object]) -> str:
-    """Return the source of a function, all but its docstring."""
-    source = inspect.getsource(function).rstrip()
-    first = ast.parse(source).body[0]
-    assert isinstance(first, ast.FunctionDef)
-    lines = source.split("\n")
-    docstring = first.body[0]
-    if ast.get_docstring(first):
-        del lines[docstring.lineno - 1 : docstring.end_lineno]
-    return "\n".join(lines)
-
-
 def to_typst(markdown: str) -> str:
     """Return Markdown as typst. OSError if pandoc fails."""
     try:
@@ -251,12 +243,13 @@ def _front(scale: str) -> str:
         "#let horizontalrule = line(length: 100%)",
     ]
     out = scales.folder("reports", scale)
-    path = out / "07_five_reports_revisited_findings.csv"
+    path = out / f"{REVISITED}_findings.csv"
     if path.exists():
         found = [f"1. {text}" for text in pd.read_csv(path)["finding"]]
         # The last one sums up.
         found[-1] = found[-1].removeprefix("1. ")
         lines.append("#heading(numbering: none)[What was found]")
+        lines.append(OCCASION)
         lines.append(to_typst("\n".join(found[:-1]) + "\n\n" + found[-1]))
     lines += ["#contents", "#pagebreak()"]
     return "\n".join(lines) + "\n"
@@ -264,4 +257,4 @@ def _front(scale: str) -> str:
 
 def _back() -> str:
     bibliography = '#bibliography("book.bib", title: "References", style: "ieee")'
-    return f"\n#set text(8.8pt)\n{bibliography}\n"
+    return f"\n#set text(7.8pt)\n{bibliography}\n"

@@ -4,14 +4,14 @@ The rules, which look at what a cell is and at the names of sections:
 
 - A section that needs a live notebook, or is there for looking up, is left out whole:
   see NOT_IN_PRINT. So are the agenda of a chapter (what is learnt, how long it takes),
-  paragraphs that ask to run a cell (ON_SCREEN), and what leads to a widget, from the
-  last heading of that text on. A widget is a picture that is no figure of the chapter.
+  paragraphs and sentences that ask to run a cell (ON_SCREEN, TO_OPERATE), and what
+  leads to a widget, from the last heading of that text on. A widget is a picture that
+  is no figure of the chapter.
 - Code is shown in sections "by hand" and "line by line" and their subsections, if it
   defines something and uses neither plots nor tables: the hand-built pieces. What such
   a cell prints is shown as well. All other code, and what it prints, is left out.
 - Findings stand beside the narrow figure or table that they follow.
-- Folded answers and solutions go to an appendix, without the lines that check them. A
-  link stands in their place.
+- Folded answers go to an appendix. A link stands in their place.
 """
 
 import ast
@@ -25,7 +25,7 @@ from mnistkit.report.book_floats import Pictures, figure, table
 NOT_IN_PRINT = re.compile(
     "Try it|Play with it|Draw a digit|With a button|For lecturers|How to go on"
     "|Run, record, sweep|A network of your own|What the reports said"
-    r"|Report by report|Findings$|Summary$|.*\blive$"
+    r"|Report by report|Findings$|Summary$|Exercises|.*\blive$"
 )
 HAND_BUILT = re.compile("by hand|line by line")
 FLOAT = re.compile(r"```\{=typst\}\n#(picture|data-table)\(.*\)\n```")
@@ -40,12 +40,16 @@ FOLDED = re.compile(
 HEADING = re.compile(r"^(#{1,6}) +(.+)$", re.MULTILINE)
 # Paragraphs that ask to run a cell
 ON_SCREEN = re.compile(r"\*\*Try it|One star:|Put your answer")
-# What compares an answer with the expected one, in a notebook
-CHECKED = re.compile(r"^check\((?:[^()]|\([^()]*\))*\)\n", re.MULTILINE)
+# Sentences that ask to operate a notebook, and where a sentence ends
+TO_OPERATE = re.compile(
+    r"\brun\s+the\s+(?:two\s+)?cells|Move\s+the\s+slider|press\s+\*Play"
+    r"|next\s+cells?\s+(?:checks?|trains?)\b"
+)
+SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[A-Z*`])")
 HALF_PAGE = 3000  # characters of text
 FENCED = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 # The number of a question: **2**, **2.**, **2 ★** or 2. at the start of a line.
-QUESTION = re.compile(r"^(?:\*\*)?(\d+)(?:\.|\*\*|[ ★]+\*\*)", re.MULTILINE)
+QUESTION = re.compile(r"^(?:\*\*)?(\d+)(?:\.(?!\d)|\*\*|[ ★]+\*\*)", re.MULTILINE)
 # Modules whose functions plot, tabulate or speak for the course.
 PLUMBING = {"mnistkit", "pandas", "matplotlib", "IPython"}
 # What a hand-built piece may use of the course: the data, and their preparation.
@@ -66,11 +70,15 @@ class Answer:
 
 @dataclass
 class Text:
-    """A chapter in the book: Markdown, and the answers for the appendix."""
+    """A chapter in the book: Markdown, and the answers for the appendix.
+
+    `sections` are the titles above the present place, `tables` those of its tables.
+    """
 
     parts: list[str] = field(default_factory=list)
     answers: list[Answer] = field(default_factory=list)
     sections: list[str] = field(default_factory=list)
+    tables: list[str] = field(default_factory=list)
 
     def add(self, markdown: str) -> None:
         self.parts.append(markdown.strip("\n"))
@@ -91,18 +99,35 @@ def chapter_text(number: str, book: NotebookNode, pictures: Pictures) -> Text:
             continue
         is_opening = len(text.sections) < 2
         parts = _sections(AGENDA.sub("", cell.source) if is_opening else cell.source)
-        if book.cells[i + 1 :] and pictures.is_widget(book.cells[i + 1]):
-            parts.pop()
-        for level, title, part in parts:
+        is_lead = _leads_to_widget(book.cells[i + 1 :], pictures)
+        for n, (level, title, part) in enumerate(parts, start=1):
             if title and not (hidden and level > hidden):
                 hidden = level if NOT_IN_PRINT.match(title) else 0
+            if is_lead and n == len(parts):
+                continue
             if title:
                 text.sections = [*text.sections[: level - 1], title]
             if not hidden:
                 text.add(part)
     paragraphs = "\n\n".join(text.parts).split("\n\n")
-    printed = [part for part in paragraphs if not ON_SCREEN.match(part)]
+    printed = [_readable(part) for part in paragraphs if not ON_SCREEN.match(part)]
     return _fold(number, _settle("\n\n".join(printed)))
+
+
+def _leads_to_widget(cells: list[NotebookNode], pictures: Pictures) -> bool:
+    """Return whether the first output of the next cells of code is a widget."""
+    for cell in cells:
+        if cell.cell_type != "code" or cell.outputs:
+            return cell.cell_type == "code" and pictures.is_widget(cell)
+    return False
+
+
+def _readable(paragraph: str) -> str:
+    """Return a paragraph without the sentences that ask to operate a notebook."""
+    if paragraph.startswith("```") or not TO_OPERATE.search(paragraph):
+        return paragraph
+    sentences = SENTENCE_END.split(paragraph)
+    return " ".join(text for text in sentences if not TO_OPERATE.search(text))
 
 
 def _settle(markdown: str) -> str:
@@ -176,8 +201,7 @@ def _add_code(
     text: Text, cell: NotebookNode, plumbing: set[str], pictures: Pictures
 ) -> None:
     """Add the code of a cell, if it is shown, and its outputs."""
-    is_exercise = any(title.startswith("Exercises") for title in text.sections)
-    is_shown = not is_exercise and _is_shown(cell, text.sections, plumbing)
+    is_shown = _is_shown(cell, text.sections, plumbing)
     if is_shown:
         text.add(f"```python\n{cell.source}\n```")
     for output in cell.outputs if len(text.sections) > 1 else []:
@@ -193,8 +217,11 @@ def _add_code(
         elif "image/png" in data:
             if not pictures.is_widget(cell):
                 text.add(_raw(figure(pictures.add(cell, output))))
-        elif "text/html" in data and not is_exercise:
-            text.add(_raw(table(data["text/html"], pictures.chapter, text.sections)))
+        elif "text/html" in data:
+            made = table(
+                data["text/html"], pictures.chapter, text.sections, text.tables
+            )
+            text.add(_raw(made))
         elif is_shown and output.get("name") == "stdout":
             text.add(f"```\n{output.text.rstrip()}\n```")
         elif is_shown and "text/plain" in data:
@@ -217,15 +244,14 @@ def _fold(number: str, markdown: str) -> Text:
         section = titles[-1]
         counts[section] = counts.get(section, 0) + 1
         questions = QUESTION.findall(markdown[: match.start()].rpartition(section)[2])
-        one = match[1].strip().lower() in ("answer", "solution")
+        one = match[1].strip().lower() == "answer"
         which = questions[-1] if questions else str(counts[section])
         label = f"{number}-{len(text.answers) + 1}"
         question = f"{section}, {which}" if one else section
-        answer = CHECKED.sub("", match[2]).strip()
-        text.answers.append(Answer(label, question, answer))
+        text.answers.append(Answer(label, question, match[2].strip()))
         is_prose = not re.search(r"(```|\||\$\$)\s*$", before)
-        gap = "" if one and is_prose else "\n\n"
-        link = f"#answer-at(<a{label}>)"
+        gap = "" if is_prose else "\n\n"
+        link = f"#answer{'' if one else 's'}-at(<a{label}>)"
         text.parts.append(f"{before}{gap}`{link}#[]<q{label}>`{{=typst}}")
         position = match.end()
     text.parts.append(markdown[position:])

@@ -5,6 +5,7 @@ import html
 import json
 import re
 import struct
+import textwrap
 from collections.abc import Iterable, Sequence
 from html.parser import HTMLParser
 from pathlib import Path
@@ -12,17 +13,25 @@ from pathlib import Path
 from nbformat import NotebookNode
 
 LIVE = "nbval-ignore-output"
-# A figure of so many pixels in a notebook, 100 to an inch, fills the width of a page;
-# none is higher than this share of that width.
-FULL_WIDTH, TALLEST = 1280, 0.25
+# The width of a page's text, and the height that a figure may have, in points.
+PAGE_WIDTH, TALLEST = 493, 290
+# So much smaller than in a notebook is a figure. Its labels, which have 9 points there,
+# can still be read. Pictures without axes, such as digits, may be lower.
+SCALE, LOWEST = 0.58, 105
 # How many characters of a table fit into the width of a page, and beside a caption.
-CHARACTERS, NARROW = 112, 80
+CHARACTERS, NARROW = 115, 80
+PERCENT = re.compile(r"(?<=\d)\s+(?=%)")
 CAPTION = 200  # How many characters of a description make a caption.
 
 
 def typst_string(text: str) -> str:
     """Return a text as a string literal of typst."""
-    return json.dumps(text, ensure_ascii=False)
+    return json.dumps(unbroken(text), ensure_ascii=False)
+
+
+def unbroken(text: str) -> str:
+    """Return a text in which no line ends between a number and its percent sign."""
+    return PERCENT.sub("\N{NO-BREAK SPACE}", text)
 
 
 class Pictures:
@@ -53,23 +62,25 @@ class Pictures:
         )
 
     def add(self, cell: NotebookNode, output: NotebookNode) -> dict[str, str | int]:
-        """Keep the picture; return its `file`, `alt`, `note` and `width` in pixels."""
+        """Keep the picture; return its `file`, `alt`, `note` and `share` of a page."""
         png = _png(output)
         shown = output.metadata.get("image/png", {})
         path = self.saved.get(png)
         is_live = LIVE in cell.metadata.get("tags", [])
-        note = ""
+        alt = shown.get("alt") or output.data.get("text/plain", "A figure.")
         if path is None or is_live or not path.exists():
             name = f"{self.chapter}-{len(self.files)}.png"
             self.files[name] = png
+            width, height = struct.unpack(">2I", png[16:24])
+            # A pixel of a page is 1/100 inch in a figure.
+            points = 0.72 * shown.get("width", width)
+            share = _share(points, points * height / width, has_axes=True)
+            added = {"file": name, "alt": alt, "note": "", "share": share}
         else:
-            name = path.name
             svg, note = without_footer(path.read_text("utf-8"))
-            self.files[name] = svg.encode()
-        alt = shown.get("alt") or output.data.get("text/plain", "A figure.")
-        width, height = struct.unpack(">2I", png[16:24])
-        share = min(shown.get("width", width) / FULL_WIDTH, TALLEST * width / height, 1)
-        added = {"file": name, "alt": alt, "note": note, "share": round(100 * share)}
+            self.files[path.name] = svg.encode()
+            share = picture_share(svg)
+            added = {"file": path.name, "alt": alt, "note": note, "share": share}
         self.shown.append(added)
         return added
 
@@ -95,6 +106,19 @@ def without_footer(svg: str) -> tuple[str, str]:
     svg = re.sub(r'(<svg [^>]*?height=")[\d.]+', rf"\g<1>{height}", svg, count=1)
     svg = re.sub(r'(viewBox="0 0 [\d.]+ )[\d.]+', rf"\g<1>{height}", svg, count=1)
     return svg, " ".join(html.unescape(note).split())
+
+
+def picture_share(svg: str) -> int:
+    """Return the width of a saved figure, in percent of a page's text."""
+    found = re.search(r'width="([\d.]+)pt" height="([\d.]+)pt"', svg)
+    width, height = (float(found[1]), float(found[2])) if found else (1.0, 1.0)
+    return _share(width, height, has_axes='id="xtick_1"' in svg)
+
+
+def _share(width: float, height: float, has_axes: bool) -> int:
+    highest = TALLEST if has_axes else LOWEST
+    scale = min(SCALE, highest / height, PAGE_WIDTH / width)
+    return round(100 * scale * width / PAGE_WIDTH)
 
 
 def figure(picture: dict[str, str | int]) -> str:
@@ -149,11 +173,12 @@ class _Cells(HTMLParser):
             rows[-1][-1] += data
 
 
-def table(page: str, chapter: str, sections: list[str]) -> str:
+def table(page: str, chapter: str, sections: list[str], known: list[str]) -> str:
     """Return a table of an output, which is HTML, in typst.
 
-    Its title is the name under which it was saved, else that of its section; the rest
-    of the caption is that of the notebook. Texts are aligned left, numbers right.
+    Its title is that of its section, and in brackets stands the caption of the
+    notebook. If the title is one of the `known` ones, the name under which the table
+    was saved follows; the title is then added to them.
     """
     cells = _Cells()
     cells.feed(page[page.index("<table") :])
@@ -162,9 +187,14 @@ def table(page: str, chapter: str, sections: list[str]) -> str:
     head = ["".join(dict.fromkeys(column)) for column in zip(*cells.head, strict=True)]
     head = [" ".join(title.split()) for title in head]
     name = re.search(rf'id="T_{chapter}_(\w+)"', page)
-    title = name[1].replace("_", " ").capitalize() if name else sections[-1]
-    caption = ". ".join(filter(None, (title, cells.caption.strip())))
-    return rows_table(head, rows, caption.rstrip(".") + ".")
+    title = re.sub(r"^\d+ · |[`*]", "", sections[-1])
+    if title in known and name:
+        more = re.sub(r"\br(\d)\b", r"R\1", name[1].replace("_", " "))
+        title += f" {more.capitalize()}" if title[-1] in "?!" else f": {more}"
+    known.append(title)
+    note = cells.caption.strip().rstrip(".")
+    caption = f"{title} ({note})" if note else title
+    return rows_table(head, rows, caption if caption[-1] in "?!" else f"{caption}.")
 
 
 def rows_table(
@@ -180,6 +210,8 @@ def rows_table(
     colour of the last cell of each row, "" for none.
     """
     columns = list(zip(*rows, strict=True))
+    if _width(head, columns) > CHARACTERS:
+        head = [_wrapped(t, c) for t, c in zip(head, columns, strict=True)]
     align = ["left" if _is_text(column) else "right" for column in columns]
     widths = list(widths) or _widths(head, columns)
     narrow = "auto" in widths and _width(head, columns) <= NARROW
@@ -207,7 +239,15 @@ def _is_text(column: tuple[str, ...]) -> bool:
 
 def _width(head: list[str], columns: list[tuple[str, ...]]) -> int:
     """Return how many characters a line of the table has, two of them as a gap."""
-    return sum(max(map(len, (t, *c))) + 2 for t, c in zip(head, columns, strict=True))
+    texts = zip(head, columns, strict=True)
+    return sum(max(map(len, (*t.split("\n"), *c))) + 2 for t, c in texts)
+
+
+def _wrapped(title: str, column: tuple[str, ...]) -> str:
+    """Return the title of a column in two lines, or as wide as its longest word."""
+    longest = max(map(len, (*title.split(), *column)))
+    longest = max(longest, len(title) // 2 + 2)
+    return "\n".join(textwrap.wrap(title, longest, break_long_words=False))
 
 
 def _widths(head: list[str], columns: list[tuple[str, ...]]) -> list[str]:

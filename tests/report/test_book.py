@@ -1,14 +1,29 @@
 """The book: what stands in it, and that it is the same book each time."""
 
+import base64
+import json
 import re
 
+import pandas as pd
 import pypdf
 import pytest
-from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+import typst
+from nbformat.v4 import (
+    new_code_cell,
+    new_markdown_cell,
+    new_notebook,
+    new_output,
+)
 
 from mnistkit.report import book, scales
-from mnistkit.report.book_cells import CHECKED, FOLDED, NOT_IN_PRINT, chapter_text
-from mnistkit.report.book_floats import Pictures, table, without_footer
+from mnistkit.report.book_cells import FOLDED, NOT_IN_PRINT, chapter_text
+from mnistkit.report.book_floats import (
+    PAGE_WIDTH,
+    Pictures,
+    rows_table,
+    table,
+    without_footer,
+)
 
 MEGABYTE = 2**20
 
@@ -26,6 +41,7 @@ def source(tmp_path_factory):
     """The folder of the book's source, made from the stored notebooks."""
     folder = tmp_path_factory.mktemp("book")
     book.write_source("full", folder)
+    book.put_in_order(folder / "book.typ")
     return folder
 
 
@@ -69,6 +85,7 @@ def test_the_book_is_short_and_small(pdf, content):
 
 def test_equal_chapters_give_equal_bytes(source, content, tmp_path):
     book.write_source("full", tmp_path)
+    book.put_in_order(tmp_path / "book.typ")
     names = sorted(path.name for path in source.iterdir())
     assert names == sorted(path.name for path in tmp_path.iterdir())
     assert all((source / n).read_bytes() == (tmp_path / n).read_bytes() for n in names)
@@ -79,8 +96,8 @@ def test_every_chapter_is_in_the_outline(pdf):
     titles = [entry.title for entry in pdf.outline if not isinstance(entry, list)]
     numbers = [title[:2] for title in titles if re.match(r"\d\d ", title)]
     assert numbers == [name[:2] for name in scales.chapters()]
-    ends = ["A Answers and solutions", "B The training loop", "References"]
-    assert titles[-3:] == ends
+    ends = ["A The claims, one by one", "B Answers", "C The training loop"]
+    assert titles[-4:] == [*ends, "References"]
 
 
 def test_the_pdf_is_tagged_and_every_figure_is_described(pdf, source):
@@ -117,11 +134,63 @@ def test_every_folded_text_stands_in_the_appendix(source):
     typst = (source / "book.typ").read_text("utf-8")
     chapters, appendix = typst.split("#show: appendix")
     labels = re.findall(r'#answer\(label\("a(.+?)"\)', appendix)
-    assert labels == re.findall(r"#answer-at\(<a(.+?)>", chapters)
+    assert labels == re.findall(r"#answers?-at\(<a(.+?)>", chapters)
     folded = [text for name in scales.chapters() for text in printed_folds(name)]
-    assert len(labels) == len(folded) > 60
-    codes = re.findall(r"^```python\n(.*?)^```", "\n".join(folded), re.M | re.S)
-    assert len(codes) > 20 and all(code in appendix for code in codes)
+    assert len(labels) == len(folded) > 30
+
+
+def test_every_claim_stands_in_the_appendix(source, text):
+    """With its outcome and what was found, as chapter 07 stored them."""
+    path = scales.folder("reports", "full") / "07_five_reports_revisited_all.csv"
+    stored = pd.read_csv(path, dtype=str).fillna("")
+    typst = (source / "book.typ").read_text("utf-8")
+    listed = [
+        json.loads(f"[{row}]") for row in re.findall(r"^#claim\((.*)\)$", typst, re.M)
+    ]
+    assert [row[0] for row in listed] == stored["id"].tolist()
+    assert all(
+        row[3].startswith(outcome)
+        and row[4].replace("\N{NO-BREAK SPACE}", " ") == found
+        for row, outcome, found in zip(
+            listed, stored["outcome"], stored["regenerated"], strict=True
+        )
+    )
+    assert all(name in text for name in stored["id"])
+
+
+def test_no_figure_stands_below_a_later_one(pdf, source):
+    """So their numbers rise from page to page, and down each page."""
+    order = re.findall(
+        r'^#picture\((?:floats: false, )?"(.+?)"',
+        (source / "book.typ").read_text(),
+        re.M,
+    )
+    found = typst.query(
+        str(source / "book.typ"), "<placed>", field="value", ignore_system_fonts=True
+    )
+    place = {file: (page, y) for file, page, y in json.loads(found)}
+    assert [place[file] for file in order] == sorted(place.values())
+
+
+def test_the_labels_of_a_figure_can_be_read(source):
+    """They have 9 points in a notebook, and 5 or more in print.
+
+    Only the four matrices of chapter 06, two rows of two, have smaller ones.
+    """
+    typst = (source / "book.typ").read_text("utf-8")
+    drawn = re.findall(
+        r'^#picture\((?:floats: false, )?"(.+?\.svg)".* share: (\d+)%', typst, re.M
+    )
+    points = {}
+    for file, share in drawn:
+        svg = (source / file).read_text("utf-8")
+        if 'id="xtick_1"' in svg:
+            width = float(re.search(r'width="([\d.]+)pt"', svg)[1])
+            points[file] = 9 * PAGE_WIDTH * int(share) / 100 / width
+    assert len(points) > 60
+    small = [file for file, size in points.items() if size < 5]
+    assert small == ["06_confusion_matrix_analysis_matrices.svg"]
+    assert points[small[0]] > 4
 
 
 def printed_folds(name):
@@ -131,12 +200,13 @@ def printed_folds(name):
     parts = re.split(r"^#{2,3} (?=\S)", text, flags=re.MULTILINE)
     printed = [part for part in parts if not NOT_IN_PRINT.match(part)]
     folds = [fold for part in printed for _, fold in FOLDED.findall(part)]
-    return [CHECKED.sub("", fold) for fold in folds]
+    return folds
 
 
 def test_the_findings_open_the_book(pdf):
-    opening = " ".join(pdf.pages[1].extract_text().split())
-    assert opening.startswith("What was found 1. A printed log can be checked.")
+    opening = " ".join(pdf.pages[0].extract_text().split())
+    assert "What was found Five student reports" in opening
+    assert "1. A printed log can be checked." in opening
     assert "All in all, of " in opening
 
 
@@ -155,6 +225,28 @@ def test_sections_for_a_live_notebook_are_left_out(written):
     )
     assert "Stays." in body(text) and "Stays as well." in body(text)
     assert "Go" not in body(text) and "Deeper" not in body(text)
+
+
+def test_a_sentence_that_asks_to_run_a_cell_is_left_out(written):
+    asks = "Read the table. Change a rate and run the\ncells again. It has 1.5 rows."
+    assert "Read the table. It has 1.5 rows." in body(written(new_markdown_cell(asks)))
+
+
+def test_a_section_that_leads_to_a_widget_is_left_out(written):
+    """Even if a cell without an output stands between."""
+    png = base64.b64encode(b"no saved figure").decode()
+    widget = new_output("display_data", data={"image/png": png})
+    text = written(
+        new_markdown_cell("Stays.\n\n### A slider\n\nGoes."),
+        new_code_cell("model = make()"),
+        new_code_cell("Widget(model)", outputs=[widget]),
+    )
+    assert "Stays." in body(text) and "Goes." not in body(text)
+
+
+def test_no_line_ends_before_a_percent_sign(written):
+    made = book.to_typst("A share of 95\n% and 5 %, *7* %, or 100 points.")
+    assert "95~% and 5~%," in made and "100 points" in made
 
 
 def test_code_is_shown_in_sections_by_hand_only(written):
@@ -187,10 +279,26 @@ def test_a_table_keeps_its_numbers_and_its_alignment():
         "<thead><tr><th>name</th><th>value</th></tr></thead>"
         "<tbody><tr><td>a &lt; b</td><td>−1,234.50</td></tr></tbody></table>"
     )
-    typst = table(page, "01_planted", [])
+    typst = table(page, "01_planted", ["How `many`?"], [])
     assert 'cells: ("a < b", "−1,234.50",)' in typst
-    assert 'caption: "Two rows. 3 seeds."' in typst
+    assert 'caption: "How many? (3 seeds)."' in typst
     assert "align: (right, right,)" in typst
+
+
+def test_a_second_table_of_a_section_is_called_by_its_name():
+    head = "<thead><tr><th>n</th></tr></thead>"
+    body = "<tbody><tr><td>1</td></tr></tbody>"
+    page = f'<table id="T_01_planted_r2_rows">{head}{body}</table>'
+    assert 'caption: "By digit: R2 rows."' in table(
+        page, "01_planted", ["By digit"], ["By digit"]
+    )
+
+
+def test_a_long_title_of_a_column_is_wrapped():
+    titles = [f"the error of network {i} in percent" for i in range(6)]
+    made = rows_table(titles, [["1.0"] * 6], "Errors.")
+    assert "columns: (auto, auto, auto, auto, auto, auto,)" in made
+    assert '"the error of\\nnetwork 0 in\\npercent"' in made
 
 
 def test_a_figure_ends_above_its_footer():
