@@ -126,6 +126,7 @@ def test_a_report_leaves_complete_copies_and_the_page(smoke):
         "07_last.html",
         "07_last.ipynb",
         "index.html",
+        "index.zh.html",
         "report.pdf",
     ]
 
