@@ -21,7 +21,7 @@ from scipy import stats as sps
 from mnistkit.stats import holm
 from mnistkit.wording import change, number, percent, points
 
-LEVEL = 0.05  # of each test; the intervals are those of 1 - LEVEL
+LEVEL = 0.05  # of each claim; an interval of a single number is that of 1 - LEVEL
 POWER = 0.8  # the chance to find the difference that is called detectable
 FEWEST_RUNS = 3  # fewer do not tell how much runs scatter
 
@@ -82,12 +82,15 @@ def against_one_more_run(
     unit: ArrayLike,
     margin: float,
     scale: Scale,
+    tests: int | None = None,
 ) -> pd.DataFrame:
     """A row per reported number [k], compared with our runs [n, k], at least two.
 
     The columns are explained in `rules.numbers`. The test is that of two samples, our n
-    runs and the report's single one, which are taken to scatter alike.
+    runs and the report's single one, which are taken to scatter alike. `tests` is the
+    number of tests that decide about the claim, k unless it is given.
     """
+    tests = tests or len(reported)
     half_unit = np.broadcast_to(np.asarray(unit, float) / 2, reported.shape)
     ours = scale.forward(values)
     mean = ours.mean(axis=0)
@@ -103,7 +106,11 @@ def against_one_more_run(
     half_width, standard_error = _widths(result)
     low = scale.back(mean - half_width) - half_unit
     high = np.minimum(scale.back(mean + half_width) + half_unit, scale.largest)
-    detectable = standard_error * _detectable(len(values) - 1, tests=len(reported))
+    df = len(values) - 1
+    joint_width = standard_error * sps.t.isf(LEVEL / 2 / tests, df)
+    joint_high = scale.back(mean + joint_width) + half_unit
+    apart = np.abs(mean - theirs[0]) + standard_error * sps.t.isf(LEVEL, df)
+    detectable = standard_error * _detectable(df, tests)
     # Runs that agree to the last digit do not tell how much runs scatter.
     spread = ~np.isclose(ours.max(axis=0), ours.min(axis=0), rtol=1e-9, atol=1e-12)
     return pd.DataFrame(
@@ -113,10 +120,13 @@ def against_one_more_run(
             "low": low,
             "high": high,
             "n": len(values),
+            "joint_low": scale.back(mean - joint_width) - half_unit,
+            "joint_high": np.minimum(joint_high, scale.largest),
             "inside": (low <= reported) & (reported <= high),
             "t": np.where(spread, -result.statistic, np.nan),
             "p": np.where(spread, result.pvalue, 1.0),
             "within": spread & (p_within < LEVEL),
+            "apart": scale.difference(apart),
             "precision": scale.difference(half_width),
             "margin": margin,
             "detectable": scale.difference(detectable),
@@ -125,14 +135,18 @@ def against_one_more_run(
 
 
 def pairs_of_groups(
-    scores: Mapping[Any, pd.Series], margin: float, log: bool, paired: bool
+    scores: Mapping[Any, pd.Series],
+    margin: float,
+    log: bool,
+    paired: bool,
+    parts: int = 1,
 ) -> pd.DataFrame:
     """A row per pair of groups, in the order of `scores`.
 
     `scores` has the finite scores of each group, by seed. The columns are explained in
     `rules.ranking`; the outcomes are missing. `paired`: the scores of one seed belong
     together, and a seed that one group lacks is left out. Otherwise Welch's test is
-    made.
+    made. `parts` is the number of such comparisons that decide about the claim.
     """
     names = list(combinations(scores, 2))
     rows = []
@@ -141,14 +155,25 @@ def pairs_of_groups(
         if paired:
             a, b = a.align(b, join="inner")
         row = _pair(a.to_numpy(float), b.to_numpy(float), margin, log, paired)
-        df, standard_error = row.pop("df"), row.pop("standard_error")
-        detectable = standard_error * _detectable(df, tests=len(names))
+        tests = len(names) * parts
+        detectable = row["standard_error"] * _detectable(row["df"], tests)
         row["detectable"] = float(Scale(log).difference(detectable))
         rows.append({"first": first, "second": second} | row)
     pairs = pd.DataFrame(rows)
     # Of the two tests of a pair at most one can mislead: there is a difference of the
     # margin, or there is not. So each kind of test is corrected on its own.
     return pairs.assign(p=holm(pairs["p"]), p_equivalent=holm(pairs["p_equivalent"]))
+
+
+def interval_of_pair(
+    pair: Mapping[str, Any], scale: Scale, level: float
+) -> tuple[float, float]:
+    """The interval of a pair's difference at a level such as 0.95, as it is shown."""
+    half_width = pair["standard_error"] * sps.t.isf((1 - level) / 2, pair["df"])
+    ends = scale.difference(
+        [pair["distance"] - half_width, pair["distance"] + half_width]
+    )
+    return float(ends[0]), float(ends[1])
 
 
 def _pair(
@@ -159,14 +184,16 @@ def _pair(
     Without enough runs, or without any scatter, the p values are 1.
     """
     n = min(len(a), len(b))
-    values = dict.fromkeys(["difference", "low", "high", "low90", "high90"], np.nan)
+    names = ["difference", "distance", "low", "high", "low90", "high90"]
+    values = dict.fromkeys(names, np.nan)
     undecided = dict(p=1.0, p_equivalent=1.0, df=np.nan, standard_error=np.nan)
     if n < FEWEST_RUNS:
         return {"n": n} | values | undecided
 
     scale = Scale(log)
     a, b = scale.forward(a), scale.forward(b)
-    values["difference"] = float(scale.difference(a.mean() - b.mean()))
+    values["distance"] = float(a.mean() - b.mean())
+    values["difference"] = float(scale.difference(values["distance"]))
     scatter = a - b if paired else np.concatenate([a - a.mean(), b - b.mean()])
     if np.allclose(scatter, scatter[0], rtol=1e-9, atol=1e-12):
         return {"n": n} | values | undecided

@@ -25,34 +25,43 @@ def curve(
     share: bool = False,
     wrong: Mapping[str, ArrayLike] | None = None,
     reason: str = "",
+    parts: int = 1,
 ) -> Finding:
     """Many numbers along a training, judged as a whole.
 
     The arguments are those of `rules.numbers`: `reported` [k], `values` [n, k]. One
     number of a log scatters much from run to run, the mean of all of them little. So
     the claim agrees if the mean does (geometric on the logarithmic scale) and no single
-    number differs. Its p value is the smaller one of these two tests, times two.
+    number differs. Its p value is the smaller one of these two tests, each of which is
+    corrected for both.
 
     `wrong` are our runs with other settings than the report's, by what is wrong: they
     give the finding's controls (`negative_control`).
     """
     values = np.asarray(values, float)
     values = values[np.isfinite(values).all(axis=1)]
-    each = numbers(reported, values, unit, margin, labels, log, share)
+    both = 2 * parts
+    each = numbers(reported, values, unit, margin, labels, log, share, parts=both)
     if not each.points:
-        return Finding(IMPRECISE, reason=reason, limit=each.limit)
-    whole = _in_the_mean(reported, values, unit, margin, log, share)
+        return Finding(IMPRECISE, reason=reason, parts=parts, limit=each.limit)
+    whole = _in_the_mean(reported, values, unit, margin, log, share, both)
     inside = sum(point["inside"] for point in each.points)
     mean = Scale(log, share).number(whole.points[0]["reported"])
     controls = negative_control(reported, wrong or {}, unit, margin, log)
-    p = min(1.0, 2 * min(each.p, whole.p))
+    p = min(each.p, whole.p)
+
+    def told(ours: str) -> str:
+        return f"mean {mean}, ours {ours}, {inside} of {len(each.points)} inside"
+
     return Finding(
         outcome=AGREES if whole.outcome == AGREES and p >= LEVEL else IMPRECISE,
-        regenerated=f"mean {mean}, ours {whole.regenerated}, {inside} of "
-        f"{len(each.points)} inside",
+        regenerated=told(whole.regenerated),
         reason=reason,
         p=p,
+        parts=parts,
+        joint=told(whole.joint),
         limit=f"mean: {whole.limit}",
+        assured=f"mean: {whole.assured}",
         points=each.points,
         controls=controls.to_dict("records"),
     )
@@ -65,6 +74,7 @@ def _in_the_mean(
     margin: float,
     log: bool,
     share: bool = False,
+    parts: int = 1,
 ) -> Finding:
     """The finding of `numbers` on the mean of a curve, from the means of our runs."""
     scale, reported = Scale(log), np.asarray(reported, float)
@@ -73,7 +83,7 @@ def _in_the_mean(
     # Rounding errors average out: of k numbers the mean's is smaller by the root of k.
     units = unit * mean / reported if log else np.full(len(reported), unit)
     unit_of_mean = units.mean() / math.sqrt(len(units))
-    return numbers(mean, ours, unit_of_mean, margin, log=log, share=share)
+    return numbers(mean, ours, unit_of_mean, margin, log=log, share=share, parts=parts)
 
 
 def negative_control(
@@ -91,9 +101,9 @@ def negative_control(
     """
     rows = []
     for setting, values in wrong.items():
-        each = numbers(reported, values, unit, margin, log=log)
-        whole = _in_the_mean(reported, values, unit, margin, log)
-        outcome = DIFFERS if 2 * min(each.p, whole.p) < LEVEL else whole.outcome
+        each = numbers(reported, values, unit, margin, log=log, parts=2)
+        whole = _in_the_mean(reported, values, unit, margin, log, parts=2)
+        outcome = DIFFERS if min(each.p, whole.p) < LEVEL else whole.outcome
         inside = sum(point["inside"] for point in each.points)
         rows.append((setting, inside, len(each.points), outcome))
     return pd.DataFrame(rows, columns=["setting", "inside", "of", "outcome"])

@@ -29,6 +29,7 @@ from mnistkit.claims.rules import (
     Finding,
     NotRun,
     decide,
+    false_discovery_rates,
     trained_on_all,
 )
 
@@ -49,7 +50,8 @@ AT_SCALE, SMALLER, FORMULA, CODE, OWN = EVIDENCE
 # The columns of the frames of points, pairs and controls
 ROW_COLUMNS = {
     "points": (
-        "label reported mean low high n inside t p within precision margin detectable"
+        "label reported mean low high joint_low joint_high n inside t p within apart "
+        "precision margin detectable"
     ),
     "pairs": (
         "first second n difference low high low90 high90 p p_equivalent detectable "
@@ -93,13 +95,14 @@ def judge(
 ) -> Judgement:
     """The outcome of each claim of a ledger, and what is behind it.
 
-    `checks` has the computation of each claim, by the claim's id. The outcomes rest on
-    tests that are corrected for the number of claims of each report. Returns four
-    frames:
+    `checks` has the computation of each claim, by the claim's id. An outcome rests on
+    what this computation finds alone. Returns four frames:
 
     - table has a row per claim: id, report, claim, reported, regenerated (what we
       found), outcome, reason, reading (under which it agrees, if it does so only
-      then), evidence (one of EVIDENCE; empty if it was not run), chapter, wording.
+      then), evidence (one of EVIDENCE; empty if it was not run), chapter, wording, p
+      (of our result if the claim holds; nan without a test) and false_discovery_rate
+      (of all claims with a p value as small: `rules.false_discovery_rates`).
     - points has a row per measured number, pairs one per pair of a ranking, controls
       one per wrong setting: id and the columns that `rules.numbers`, `rules.ranking`
       and `curves.negative_control` explain.
@@ -114,10 +117,9 @@ def judge(
         claim: _finding(checks[claim], evidence, kind)
         for claim, kind in zip(ledger["id"], ledger["evidence"], strict=True)
     }
-    for _, claims in ledger.groupby("report", sort=False)["id"]:
-        decide([findings[claim] for claim in claims])
-
     found = list(findings.values())
+    decide(found)
+    p_values = [finding.p for finding in found]
     table = ledger[["id", "report", "claim", "reported"]].assign(
         regenerated=[finding.regenerated for finding in found],
         outcome=[finding.outcome for finding in found],
@@ -126,6 +128,8 @@ def judge(
         evidence=[finding.evidence for finding in found],
         chapter=ledger["chapter"],
         wording=ledger["wording"],
+        p=p_values,
+        false_discovery_rate=false_discovery_rates(p_values),
     )
     rows = {
         name: _rows(findings, name, columns) for name, columns in ROW_COLUMNS.items()

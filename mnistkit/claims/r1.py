@@ -108,6 +108,7 @@ def ranking_by_loss(
     paired: bool = True,
     reason: str = "",
     value: str = "train_loss",
+    parts: int = 1,
 ) -> Finding:
     """`ranking` by the training loss: lower is better, and 10 % is a difference."""
     return ranking(
@@ -120,6 +121,7 @@ def ranking_by_loss(
         log=True,
         paired=paired,
         reason=reason,
+        parts=parts,
     )
 
 
@@ -576,13 +578,16 @@ def r1_45(evidence: Evidence) -> Finding:
     )
 
 
-def no_worse(frame: pd.DataFrame, by: str, first: str, second: str) -> Finding:
+def no_worse(
+    frame: pd.DataFrame, by: str, first: str, second: str, parts: int
+) -> Finding:
     """The claim that the training loss is lower in the first group, or alike (R5-27).
 
     The arguments are those of `ranking_by_loss`; the runs are not paired.
     """
     groups = [first, second]
-    same = alike(frame, by, "train_loss", groups, 0.10, log=True, paired=False)
+    options = dict(log=True, paired=False, parts=parts)
+    same = alike(frame, by, "train_loss", groups, 0.10, **options)
     if same.outcome == AGREES:
         return same
-    return ranking_by_loss(frame, by, groups, paired=False)
+    return ranking_by_loss(frame, by, groups, paired=False, parts=parts)

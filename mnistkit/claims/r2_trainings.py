@@ -60,12 +60,19 @@ def middle(percent: float) -> float:
 
 
 def losses_of_epoch(
-    lr: float, epoch: int, ours: np.ndarray, wrong: dict[str, np.ndarray]
+    lr: float, epoch: int, ours: np.ndarray, wrong: dict[str, np.ndarray], parts: int
 ) -> Finding:
-    """R2's nine losses of an epoch, compared with ours."""
-    labels = [f"lr {lr:g}, epoch {epoch}, step {step}" for step in R2_LOSS.index]
-    reported = R2_LOSS[lr, epoch]
-    return curve(reported, ours, LOSS_UNIT, LOSS_MARGIN, labels, log=True, wrong=wrong)
+    """R2's nine losses of an epoch, compared with ours, as one part of a claim."""
+    return curve(
+        R2_LOSS[lr, epoch],
+        ours,
+        LOSS_UNIT,
+        LOSS_MARGIN,
+        [f"lr {lr:g}, epoch {epoch}, step {step}" for step in R2_LOSS.index],
+        log=True,
+        wrong=wrong,
+        parts=parts,
+    )
 
 
 def as_in_the_log(evidence: Evidence, lr: float, epochs: list[int]) -> Finding:
@@ -75,14 +82,14 @@ def as_in_the_log(evidence: Evidence, lr: float, epochs: list[int]) -> Finding:
     """
     records = evidence.full("learning_rates", lr=RATES)
     losses = log_losses(records)
-    parts = {}
+    parts, count = {}, len(epochs) + 1
     for epoch in epochs:
         wrong = {
             f"epoch {epoch} against lr {other_lr:g}, epoch {other_epoch}": ours
             for (other_lr, other_epoch), ours in losses.items()
             if (other_lr, other_epoch) != (lr, epoch)
         }
-        finding = losses_of_epoch(lr, epoch, losses[lr, epoch], wrong)
+        finding = losses_of_epoch(lr, epoch, losses[lr, epoch], wrong, count)
         parts[f"losses of epoch {epoch}"] = finding
 
     at_this_rate = [record for record in records if record.run.lr == lr]
@@ -93,6 +100,7 @@ def as_in_the_log(evidence: Evidence, lr: float, epochs: list[int]) -> Finding:
         ACCURACY_MARGIN,
         [f"epoch {epoch}" for epoch in epochs],
         share=True,
+        parts=count,
     )
     return together(parts, WITHOUT_EVAL)
 
@@ -136,10 +144,12 @@ def first_epoch(claimed: list[Record], others: list[Record], name: str) -> Findi
     well, it does not tell the two apart.
     """
     ours, theirs = log_losses(claimed), log_losses(others)
+    rates = sorted({record.run.lr for record in claimed}, reverse=True)
     parts = {}
-    for lr in sorted({record.run.lr for record in claimed}, reverse=True):
+    for lr in rates:
         wrong = {f"lr {lr:g}, {name}": theirs[lr, 1]}
-        parts[f"lr {lr:g}"] = losses_of_epoch(lr, 1, ours[lr, 1], wrong)
+        part = losses_of_epoch(lr, 1, ours[lr, 1], wrong, len(rates))
+        parts[f"lr {lr:g}"] = part
     finding = together(parts)
     tells = any(control["outcome"] == DIFFERS for control in finding.controls)
     if finding.outcome == AGREES and not tells:
@@ -301,6 +311,7 @@ def r2_47(evidence: Evidence) -> Finding:
             margin=0.10,
             higher_is_better=False,
             log=True,
+            parts=2,
         )
         for falling in schedules[1:]
     ]

@@ -66,10 +66,11 @@ def same_score(records: list[Record], tests: list[str], reason: str) -> Finding:
     """Whether two tests of the same networks give the same accuracy, for each loss."""
     table = run_table(records).rename(columns=TESTS)
     names = [TESTS[test] for test in tests]
-    parts = {}
-    for loss, runs in table.groupby("loss"):
+    parts, losses = {}, table.groupby("loss")
+    for loss, runs in losses:
         scores = runs.melt("seed", names, var_name="test", value_name="accuracy")
-        finding = alike(scores, "test", "accuracy", names, ACCURACY_MARGIN)
+        options = dict(margin=ACCURACY_MARGIN, parts=len(losses))
+        finding = alike(scores, "test", "accuracy", names, **options)
         parts[name_of(loss)] = finding
     return together(parts, f"{reason}; {describe(records)}")
 
@@ -222,7 +223,15 @@ def step_is_best(
         raise NotRun("to be trained: R3's schedules, with R3's own test in each epoch")
     best, *others = R3_SCHEDULES
     parts = [
-        ranking(table, "schedule", value, [best, other], margin, **options)
+        ranking(
+            table,
+            "schedule",
+            value,
+            [best, other],
+            margin,
+            parts=len(others),
+            **options,
+        )
         for other in others
     ]
     return together(parts, f"R3 has one run each (R3-E2, R3-E17); {describe(records)}")

@@ -343,6 +343,7 @@ def r4_30(evidence: Evidence) -> Finding:
             order=["wrn16_4", name],
             margin=ACCURACY_MARGIN,
             paired=False,
+            parts=len(R4_BEST) - 1,
         )
         for name in R4_BEST.index.drop("wrn16_4")
     ]
@@ -633,8 +634,9 @@ def r4_47(evidence: Evidence) -> Finding:
     frame["seed"] = list(zip(frame["dropout"], frame["seed"], strict=True))
     frame["rate"] = "lr " + frame["lr"].astype(str)
     order = [f"lr {lr}" for lr in rates]
-    more = ranking(frame, "rate", "swings", order, LOSS_MARGIN, log=True)
-    faster = ranking(frame, "rate", "first_loss", order, LOSS_MARGIN, False, log=True)
+    two = dict(log=True, parts=2)
+    more = ranking(frame, "rate", "swings", order, LOSS_MARGIN, **two)
+    faster = ranking(frame, "rate", "first_loss", order, LOSS_MARGIN, False, **two)
     reason = "a run is one of the four dropouts, with one seed each"
     return together([more, faster], reason)
 

@@ -234,10 +234,13 @@ def r5_27(evidence: Evidence) -> Finding:
     runs = tuned_depths(evidence.runs("depth"))
     has_shortcuts = runs["shortcuts"].astype(bool)
     runs["network"] = has_shortcuts.map({True: "residual", False: "plain"})
+    depths = runs.groupby("depth")
     return together(
         {
-            f"{depth} layers": no_worse(same_depth, "network", "residual", "plain")
-            for depth, same_depth in runs.groupby("depth")
+            f"{depth} layers": no_worse(
+                same_depth, "network", "residual", "plain", parts=len(depths)
+            )
+            for depth, same_depth in depths
         }
     )
 
@@ -278,8 +281,10 @@ def last_scores(records: list[Record]) -> Finding:
     accuracy, loss = runs["test_accuracy"], runs["test_loss"]
     return together(
         {
-            "accuracy": numbers(R5_ACCURACY, accuracy, 1e-4, margin=0.001, share=True),
-            "loss": numbers(R5_LOSS, loss, 1e-4, margin=0.10, log=True),
+            "accuracy": numbers(
+                R5_ACCURACY, accuracy, 1e-4, margin=0.001, share=True, parts=2
+            ),
+            "loss": numbers(R5_LOSS, loss, 1e-4, margin=0.10, log=True, parts=2),
         },
         reason="R5 does not say how it scaled the pixels",
     )

@@ -24,11 +24,21 @@ the margin.
 - A ranking is a claim about each pair in it: see `ranking`. That groups score alike is
   one, too: see `alike`.
 
-A claim has one p value, which is small if the claim is hard to believe. `decide`
-corrects these values over the claims of a report: if all of them are true, the chance
-is 5 % at most that one of them is said to differ. A small difference is not held
-against a report even if it is beyond chance, because trainings elsewhere differ in more
-than their seeds.
+A claim has one p value, which is small if the claim is hard to believe. It is corrected
+for the tests that this claim needs, and for no others: a true claim is said to differ
+with a chance of 5 % at most, and what else its author claims, or how finely the ledger
+divides it, does not change its outcome. Of many true claims some will then be said to
+differ. `decide` tells how large a share of such outcomes this may be where it is not
+small: see `false_discovery_rates`.
+
+What is shown decides. Where a claim needs several tests and does not agree, its
+intervals are those that hold for all of them together, and are labelled so: a claim
+differs if one of them excludes it. A claim agrees only if each of its parts does, for
+which each part has its own 95 % interval. That a difference is surely below the margin
+is a one-sided statement: its interval is that of 90 %, or its bound is told.
+
+A small difference is not held against a report even if it is beyond chance, because
+trainings elsewhere differ in more than their seeds.
 """
 
 import math
@@ -40,21 +50,23 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
+from scipy.stats import false_discovery_control
 
 from mnistkit.claims.comparisons import (
     FEWEST_RUNS,
     LEVEL,
     Scale,
     against_one_more_run,
+    interval_of_pair,
     pairs_of_groups,
     too_few,
 )
 from mnistkit.claims.names import NAMES, name_of, to_be_trained
 from mnistkit.runs import Record
-from mnistkit.stats import check_columns, holm
+from mnistkit.stats import check_columns
 from mnistkit.storage.files import MNIST
 from mnistkit.tables import describe
-from mnistkit.wording import number, with_interval
+from mnistkit.wording import number, percent, with_interval
 
 OUTCOMES = ("agrees", "agrees only if", "differs", "too imprecise to say", "not run")
 AGREES, AGREES_IF, DIFFERS, IMPRECISE, NOT_RUN = OUTCOMES
@@ -136,7 +148,10 @@ class Finding:
     reason: str = ""  # what explains or limits it
     reading: str = ""  # the claim agrees if it is read so; empty if it is read as it is
     p: float = math.nan  # of our result if the claim holds; nan without a test
+    parts: int = 1  # how many such findings p was corrected for: see `together`
+    joint: str = ""  # regenerated, if it does not agree, with intervals for all parts
     limit: str = ""  # how precise the runs are: `decide` adds it to reason if IMPRECISE
+    assured: str = ""  # below what a difference surely is: added if AGREES
     points: list[dict] = field(default_factory=list)  # a row per number: see `numbers`
     pairs: list[dict] = field(default_factory=list)  # a row per pair: see `ranking`
     controls: list[dict] = field(default_factory=list)  # see `negative_control`
@@ -190,6 +205,7 @@ def numbers(
     log: bool = False,
     share: bool = False,
     reason: str = "",
+    parts: int = 1,
 ) -> Finding:
     """Measured numbers of a report, compared with the same numbers of our runs.
 
@@ -201,18 +217,22 @@ def numbers(
     - `margin` is the difference that would matter, in the unit of the numbers. On the
       logarithmic scale (`log`, for losses) it is a share: 0.1 for 10 %.
     - `share`: the numbers are accuracies or the like, from 0 to 1.
+    - `parts`: the claim has so many parts, of which this is one (see `together`).
 
     The claim agrees if each number does. Its p value is the smallest over the numbers
-    that do not agree, times k (Bonferroni). The finding has a point per number:
+    that do not agree, times k and times the parts (Bonferroni). The finding has a point
+    per number:
 
     - label, reported, n; mean of our runs (geometric on the logarithmic scale);
     - low, high: the interval for one more run, 95 %, widened by half a unit on both
       sides because the report's number was rounded; inside: whether it lies in there;
+    - joint_low, joint_high: the same for all numbers and parts of the claim together;
     - t: how far off it is beyond its rounding, in standard deviations of one more run;
     - p of no difference; within: whether the difference is surely below the margin;
+      apart: what it is surely below, at 95 %;
     - precision: half the width of the interval, before it was widened; margin; and
       detectable: the difference that would have been found with a chance of 80 %. These
-      three are shares on the logarithmic scale.
+      three, and apart, are shares on the logarithmic scale.
 
     With fewer than three runs the claim is IMPRECISE, and there are no points.
     """
@@ -221,36 +241,52 @@ def numbers(
     ours = ours[np.isfinite(ours).all(axis=1)]
     n, count = ours.shape
     if n < FEWEST_RUNS:
-        return Finding(IMPRECISE, reason=reason, limit=too_few(n))
+        return Finding(IMPRECISE, reason=reason, parts=parts, limit=too_few(n))
 
-    scale = Scale(log, share)
-    points = against_one_more_run(theirs, ours, unit, margin, scale)
+    scale, tests = Scale(log, share), count * parts
+    points = against_one_more_run(theirs, ours, unit, margin, scale, tests)
     points.insert(0, "label", list(labels) if labels is not None else "")
+    apart = f"surely less than {scale.size(points['apart'].max())} apart"
     return Finding(
         outcome=AGREES if points["within"].all() else IMPRECISE,
         regenerated=_points_text(points, scale),
         reason=reason,
-        p=min(1.0, count * float(points["p"].where(~points["within"], 1).min())),
+        p=min(1.0, tests * float(points["p"].where(~points["within"], 1).min())),
+        parts=parts,
+        joint=_points_text(points, scale, tests),
         limit=_limit_text(points["detectable"].max(), scale, margin),
+        assured=f"beyond rounding {apart}; {scale.size(margin)} would matter",
         points=points.to_dict("records"),
     )
 
 
-def _points_text(points: pd.DataFrame, scale: Scale) -> str:
-    """Our means with the interval for one more run, or how many numbers are inside."""
+def _points_text(points: pd.DataFrame, scale: Scale, tests: int = 1) -> str:
+    """Our means with the interval for one more run, or how many numbers are inside.
+
+    The intervals are those that hold for several tests together, or for one.
+    """
     if len(points) > 3:
         inside, within = points["inside"].sum(), points["within"].sum()
         where = f"where one more run of ours could ({points['n'].iloc[0]} runs)"
         margin = scale.size(points["margin"].iloc[0])
         sure = f"{within} are surely closer to our mean than {margin}"
         return f"{inside} of {len(points)} numbers lie {where}; {sure}"
+    name, ends = "one more run, with rounding,", ["low", "high"]
+    if tests > 1:
+        name = f"one more run, with rounding, {_level(tests)}:"
+        ends = ["joint_low", "joint_high"]
     texts = []
-    for row in points.itertuples():
-        mean = with_interval(
-            row.mean, row.low, row.high, row.n, scale.number, interval="one more run"
-        )
-        texts.append(f"{name_of(row.label)} {mean}".strip())
+    for row in points.to_dict("records"):
+        low, high = (row[end] for end in ends)
+        form = scale.number
+        mean = with_interval(row["mean"], low, high, row["n"], form, interval=name)
+        texts.append(f"{name_of(row['label'])} {mean}".strip())
     return "; ".join(texts)
+
+
+def _level(tests: int, level: float = LEVEL) -> str:
+    """The level in percent of intervals that hold for several tests together."""
+    return f"{100 * (1 - level / tests):.3g} %"
 
 
 def _limit_text(detectable: float, scale: Scale, margin: float) -> str:
@@ -277,6 +313,7 @@ def ranking(
     log: bool = False,
     paired: bool = True,
     reason: str = "",
+    parts: int = 1,
 ) -> Finding:
     """A claimed order of groups, best first, judged pair by pair.
 
@@ -287,6 +324,7 @@ def ranking(
     - `paired`: runs with the same seed are compared with each other. This makes sense
       if the seed gives them the same first weights and the same batches. Runs of
       different networks are compared by Welch's test.
+    - `parts`: the claim has so many parts, of which this is one (see `together`).
 
     The claim agrees if every pair is as claimed. It differs if one pair is reversed or
     equivalent, that is, closer than the margin. The finding has a row per pair:
@@ -298,13 +336,13 @@ def ranking(
       equivalent), and detectable (what would have been found with a chance of 80 %). On
       the logarithmic scale these are shares: 0.1 if the first is 10 % higher;
     - p of no difference and p_equivalent, both corrected over the pairs (Holm). The
-      intervals are not.
+      intervals are not: with several pairs the finding tells their outcomes instead.
 
     A pair with fewer than three runs is open, as is one whose differences are all the
     same. NotRun if a group has no runs; ValueError if a seed occurs twice in a group of
     pairs.
     """
-    pairs = _compare_groups(frame, by, value, order, margin, log, paired)
+    pairs = _compare_groups(frame, by, value, order, margin, log, paired, parts)
     is_as_claimed = (pairs["difference"] > 0) == higher_is_better
     differs = pairs["p"] < LEVEL
     pairs["outcome"] = np.select(
@@ -315,10 +353,10 @@ def ranking(
     # Each pair may refute the claim, by either test.
     against = np.fmin(pairs["p"].where(~is_as_claimed, 1), pairs["p_equivalent"])
     against = against.where(pairs["outcome"] != AS_CLAIMED, 1)
-    means = frame.groupby(by)[value].mean().reindex(list(order))
+    means = _means(frame, by, value, order, log)
     means = means.sort_values(ascending=not higher_is_better)
-    scale = Scale(log, share=value.endswith("accuracy"))
-    return _on_pairs(pairs, AS_CLAIMED, against.min(), means, reason, scale, margin)
+    scale, p = Scale(log, share=value.endswith("accuracy")), against.min()
+    return _on_pairs(pairs, AS_CLAIMED, p, means, reason, scale, margin, parts)
 
 
 def alike(
@@ -330,21 +368,34 @@ def alike(
     log: bool = False,
     paired: bool = True,
     reason: str = "",
+    parts: int = 1,
 ) -> Finding:
     """The claim that groups score alike; arguments and pairs are those of `ranking`.
 
     It agrees if all pairs are equivalent. It differs if one pair is "different": there
     is a difference, and it is not known to be below the margin.
     """
-    pairs = _compare_groups(frame, by, value, groups, margin, log, paired)
+    pairs = _compare_groups(frame, by, value, groups, margin, log, paired, parts)
     is_equivalent = pairs["p_equivalent"] < LEVEL
     pairs["outcome"] = np.select(
         [is_equivalent, pairs["p"] < LEVEL], [EQUIVALENT, DIFFERENT], default=OPEN
     )
-    against = pairs["p"].where(~is_equivalent, 1)
-    means = frame.groupby(by)[value].mean().reindex(list(groups))
+    p = pairs["p"].where(~is_equivalent, 1).min()
+    means = _means(frame, by, value, groups, log)
     scale = Scale(log, share=value.endswith("accuracy"))
-    return _on_pairs(pairs, EQUIVALENT, against.min(), means, reason, scale, margin)
+    return _on_pairs(pairs, EQUIVALENT, p, means, reason, scale, margin, parts)
+
+
+def _means(
+    frame: pd.DataFrame, by: str, value: str, groups: Sequence[Any], log: bool
+) -> pd.Series:
+    """The means of the finite scores by group, geometric on the logarithmic scale."""
+    scores = frame.set_index(by)[value].astype(float)
+    scores = scores[np.isfinite(scores)]
+    scale = Scale(log)
+    forward = pd.Series(scale.forward(scores), scores.index)
+    means = forward.groupby(level=0).mean().reindex(list(groups))
+    return pd.Series(scale.back(means.to_numpy()), means.index, name=value)
 
 
 def _compare_groups(
@@ -355,6 +406,7 @@ def _compare_groups(
     margin: float,
     log: bool,
     paired: bool,
+    parts: int,
 ) -> pd.DataFrame:
     """The pairs of `ranking`, without outcomes."""
     check_columns(frame, by, value, "seed")
@@ -367,7 +419,7 @@ def _compare_groups(
         scores[group] = finite[finite[by] == group].set_index("seed")[value]
         if paired and not scores[group].index.is_unique:
             raise ValueError(f"{by} {group} has a seed more than once")
-    return pairs_of_groups(scores, margin, log, paired)
+    return pairs_of_groups(scores, margin, log, paired, parts)
 
 
 def _on_pairs(
@@ -378,6 +430,7 @@ def _on_pairs(
     reason: str,
     scale: Scale,
     margin: float,
+    parts: int,
 ) -> Finding:
     """The finding on pairs of which each is claimed to have one outcome."""
     n = pairs["n"].min()
@@ -387,19 +440,29 @@ def _on_pairs(
     limit = _limit_text(detectable, scale, margin)
     return Finding(
         outcome=AGREES if (pairs["outcome"] == claimed).all() else IMPRECISE,
-        regenerated=_pairs_text(pairs, means, scale),
+        regenerated=_pairs_text(pairs, means, scale, margin),
         reason=reason,
-        p=float(p),
+        p=min(1.0, parts * float(p)),
+        parts=parts,
+        joint=_pairs_text(pairs, means, scale, margin, parts),
         limit=limit if n >= FEWEST_RUNS else too_few(n),
         pairs=pairs.to_dict("records"),
     )
 
 
-def _pairs_text(pairs: pd.DataFrame, means: pd.Series, scale: Scale) -> str:
+def _pairs_text(
+    pairs: pd.DataFrame,
+    means: pd.Series,
+    scale: Scale,
+    margin: float,
+    parts: int = 1,
+) -> str:
     """The means of the groups, best first, and the outcomes of their pairs.
 
     Of one pair its difference is told, the first group by the claim before the second;
-    on the logarithmic scale their ratio, if the first is twice the second or more.
+    on the logarithmic scale their ratio, if the first is twice the second or more. The
+    interval holds for all parts of the claim together. If the pair is equivalent, it is
+    that of the equivalence test, whose two tests are one-sided.
     """
     what = f"{name_of(means.name)}: " if means.name in NAMES else ""
     if len(pairs) == 1:
@@ -408,13 +471,22 @@ def _pairs_text(pairs: pd.DataFrame, means: pd.Series, scale: Scale) -> str:
     groups = [f"{scale.number(x)} ({name_of(group)})" for group, x in means.items()]
     told = what + ", ".join(groups)
     if len(pairs) == 1:
-        gap, low, high = pair["difference"], pair["low"], pair["high"]
+        is_equivalent = parts * pair["p_equivalent"] < LEVEL
+        is_equivalent &= pair["outcome"] not in (AS_CLAIMED, REVERSED)
+        level = 2 * LEVEL if is_equivalent else LEVEL
+        gap, n = pair["difference"], pair["n"]
+        low, high = interval_of_pair(pair, scale, 1 - level / parts)
+        interval = f"{_level(parts, level)} interval"
         if scale.log and gap >= 1:
             form = partial(number, digits=2)
-            ratio = with_interval(1 + gap, 1 + low, 1 + high, pair["n"], form)
+            ratio = with_interval(
+                1 + gap, 1 + low, 1 + high, n, form, interval=interval
+            )
             return f"{told}; ratio {ratio}"
-        difference = with_interval(gap, low, high, pair["n"], scale.change)
-        return f"{told}; difference {difference}"
+        form = scale.change
+        difference = with_interval(gap, low, high, n, form, interval=interval)
+        matters = f", surely below the {scale.size(margin)} that would matter"
+        return f"{told}; difference {difference}{matters if is_equivalent else ''}"
     counts = pairs["outcome"].value_counts()
     parts = [f"{counts[kind]} {kind}" for kind in PAIR_OUTCOMES if kind in counts]
     runs = f"{pairs['n'].min()} runs each"
@@ -430,17 +502,19 @@ def together(
     """The finding on a claim of several parts, which may have names.
 
     It agrees if all parts do, and differs if one does; its p value is the smallest of
-    the parts, times their number. What limits it is what limits the imprecise parts.
+    the parts. What limits it is what limits the imprecise parts. ValueError for a part
+    with a test that was not corrected for the number of parts.
     """
     named = parts if isinstance(parts, Mapping) else dict(enumerate(parts))
     findings = list(named.values())
+    tested = [part for part in findings if not math.isnan(part.p)]
+    if any(part.parts < len(tested) for part in tested):
+        raise ValueError(f"the tests have to be corrected for {len(tested)} parts")
     outcomes = {finding.outcome for finding in findings}
     if DIFFERS in outcomes:
         outcome = DIFFERS
     else:
         outcome = AGREES if outcomes == {AGREES} else IMPRECISE
-    tested = [part.p for part in findings if not math.isnan(part.p)]
-    p = min(1.0, len(tested) * min(tested)) if tested else math.nan
 
     def texts(attribute: str, of: Collection[str] = OUTCOMES) -> str:
         told = []
@@ -457,8 +531,10 @@ def together(
         outcome=outcome,
         regenerated=texts("regenerated"),
         reason=_join(reason, texts("reason")),
-        p=p,
+        p=min((part.p for part in tested), default=math.nan),
+        joint=texts("joint"),
         limit=texts("limit", of=[IMPRECISE]),
+        assured=texts("assured", of=[AGREES]),
         points=rows("points"),
         pairs=rows("pairs"),
         controls=rows("controls"),
@@ -488,24 +564,44 @@ def fairest(as_written: Finding, readings: Mapping[str, Finding]) -> Finding:
 
 
 def decide(findings: Sequence[Finding]) -> None:
-    """Set the final outcomes of the findings on one report's claims, in place.
+    """Set the final outcomes of findings, and tell what they rest on, in place.
 
-    Where the p value is below LEVEL after Holm's correction over these findings, the
-    outcome is DIFFERS.
+    Where the p value of a finding is below LEVEL, its outcome is DIFFERS. The other
+    findings do not change an outcome. They do tell how many of those that differ may do
+    so by chance, and where this share is LEVEL or more, the reason says so.
     """
-    corrected = holm([finding.p for finding in findings])
-    tests = np.isfinite(corrected).sum()
-    for finding, p in zip(findings, corrected, strict=True):
-        if p < LEVEL:
+    rates = false_discovery_rates([finding.p for finding in findings])
+    for finding, rate in zip(findings, rates, strict=True):
+        told = ""
+        if finding.p < LEVEL:
             finding.outcome = DIFFERS
-        elif finding.outcome == AGREES and finding.reading:
+            if rate >= LEVEL:
+                tests = np.isfinite(rates).sum()
+                told = f"p = {finding.p:.2g} (false discovery rate {percent(rate, 0)} "
+                told += f"among {tests} tested claims)"
+        elif finding.outcome == AGREES:
+            told = finding.assured
+        elif finding.outcome == IMPRECISE:
+            told = finding.limit
+        if finding.outcome != AGREES:
+            finding.regenerated = finding.joint or finding.regenerated
+        elif finding.reading:
             finding.outcome = AGREES_IF
-        elif finding.outcome == IMPRECISE and finding.limit:
-            if finding.p < LEVEL:
-                alone = f"p = {finding.p:.2g} may be chance among {tests} tests"
-                finding.limit = _join(finding.limit, alone)
-            finding.reason = _join(finding.limit, finding.reason)
-            finding.limit = ""  # it has been told
+        finding.reason = _join(told, finding.reason)
+        finding.limit = finding.assured = finding.joint = ""  # they have been told
+
+
+def false_discovery_rates(p: Sequence[float]) -> np.ndarray:
+    """The rates at which p values [N] of tests mislead (Benjamini and Hochberg, 1995).
+
+    If each claim with a p value as small is said to differ, this is the share of true
+    ones to be expected among them, at most. A nan stays nan and counts as no test.
+    """
+    rates = np.array(p, dtype=float)
+    tested = np.isfinite(rates)
+    if tested.any():
+        rates[tested] = false_discovery_control(rates[tested])
+    return rates
 
 
 def _join(*texts: str) -> str:

@@ -155,19 +155,23 @@ def test_without_curves_there_are_no_controls(judged):
     assert judged.controls.empty
 
 
-def test_tests_are_corrected_within_their_report():
-    """A number that alone refutes its claim does not do so among ten of its report."""
+def test_other_claims_of_a_report_do_not_change_an_outcome():
+    """A number that refutes its claim alone does so among ten, and the rate is told."""
 
     def far_off(evidence):
         return numbers(1.0, [-0.1, 0.0, 0.1], 0, 0.1)  # p = 0.013
 
-    outcomes = []
-    for reports in (["R1"] * 10, [f"R{number}" for number in range(10)]):
-        names = [f"{report}_{i:02}" for i, report in enumerate(reports)]
+    def close(evidence):
+        return numbers(0.05, [-0.1, 0.0, 0.1], 0, 0.01)
+
+    for others in (0, 9):
+        names = ["R1_01", *(f"R1_1{i}" for i in range(others))]
         ledger = ledger_of(**dict.fromkeys(names, "formula"))
-        checks = dict.fromkeys(ledger["id"], far_off)
-        outcomes.append(set(judge(ledger, checks, EVIDENCE).table["outcome"]))
-    assert outcomes == [{"too imprecise to say"}, {"differs"}]
+        checks = dict.fromkeys(ledger["id"], close) | {"R1-01": far_off}
+        [first, *rest] = judge(ledger, checks, EVIDENCE).table.to_dict("records")
+        assert first["outcome"] == "differs"
+        assert first["false_discovery_rate"] == pytest.approx(first["p"] * (1 + others))
+        assert {row["outcome"] for row in rest} <= {"too imprecise to say"}
 
 
 def test_judge_refuses_a_check_without_a_claim():
