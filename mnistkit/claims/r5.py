@@ -40,7 +40,7 @@ from mnistkit.data import Batches, normalize
 from mnistkit.models import build_model
 from mnistkit.runs import Record
 from mnistkit.storage.files import MNIST
-from mnistkit.tables import run_table
+from mnistkit.tables import describe, run_table
 from mnistkit.train import OPTIMIZERS, evaluate, fit, sgdm
 from mnistkit.wording import percent
 
@@ -231,18 +231,16 @@ def r5_27(evidence: Evidence) -> Finding:
     Compared are the last training losses at each depth, each network at its own
     learning rate.
     """
-    runs = tuned_depths(evidence.runs("depth"))
+    records = evidence.runs("depth")
+    runs = tuned_depths(records)
     has_shortcuts = runs["shortcuts"].astype(bool)
     runs["network"] = has_shortcuts.map({True: "residual", False: "plain"})
-    depths = runs.groupby("depth")
-    return together(
-        {
-            f"{depth} layers": no_worse(
-                same_depth, "network", "residual", "plain", parts=len(depths)
-            )
-            for depth, same_depth in depths
-        }
-    )
+    depths = runs.groupby("layers", sort=False)
+    parts = {
+        str(layers): no_worse(same, "network", "residual", "plain", len(depths))
+        for layers, same in depths
+    }
+    return together(parts, describe(records))
 
 
 # Training and testing

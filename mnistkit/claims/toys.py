@@ -1,19 +1,26 @@
 """What checks share: a network, gradients, problems for optimizers."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import ArrayLike
+from scipy import stats as sps
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from mnistkit.claims.rules import Evidence, Finding, NotRun, holds
+from mnistkit.claims.comparisons import LEVEL
+from mnistkit.claims.names import name_of
+from mnistkit.claims.rules import AGREES, IMPRECISE, Evidence, Finding, NotRun, holds
 from mnistkit.data import Batches, normalize
 from mnistkit.models import build_model, layer_table
-from mnistkit.wording import number
+from mnistkit.runs import Record
+from mnistkit.stats import mean_interval
+from mnistkit.tables import describe
+from mnistkit.wording import number, percent, with_interval
 
 # A formula as printed, beside the right one
 
@@ -29,6 +36,38 @@ def agrees(claimed: Any, right: Any, what: str, reason: str = "") -> Finding:
     last_right, last_claimed = number(right.flat[-1]), number(claimed.flat[-1])
     text = f"{what} is {last_right}, as stated {last_claimed}"
     return holds(np.allclose(claimed, right, rtol=1e-4, atol=1e-5), text, reason)
+
+
+# Scores on one side of a threshold, and what was trained
+
+
+def beyond(
+    shares: ArrayLike, threshold: float, above: bool, what: str, reason: str = ""
+) -> Finding:
+    """The claim that the mean of shares [n] is above a threshold, or below it.
+
+    It agrees if the mean surely is, and differs if it surely is on the other side. Both
+    tests are one-sided, so that the interval shown is that of 90 %.
+    """
+    values = np.asarray(shares, float)
+    side, word = ("greater", "above") if above else ("less", "below")
+    p = float(sps.ttest_1samp(values, threshold, alternative=side).pvalue)
+    estimate = mean_interval(values, level=1 - 2 * LEVEL)
+    text = with_interval(*estimate, len(values), interval="90 % interval")
+    return Finding(
+        AGREES if p < LEVEL else IMPRECISE,
+        f"{what} {text}",
+        reason,
+        p=1 - p,
+        limit=f"not surely {word} {percent(threshold, 1)}",
+        assured=f"surely {word} {percent(threshold, 1)}",
+    )
+
+
+def trained(records: Sequence[Record]) -> str:
+    """Which networks were trained, on how many images and for how long, in words."""
+    networks = sorted({name_of(record.run.model) for record in records})
+    return f"{' and '.join(networks)}: {describe(records)}"
 
 
 # The network of R1 and R5
