@@ -58,14 +58,17 @@ def size_of_map(kernel: int, padding: int) -> int:
 
 @check("R2-06")
 def r2_06(evidence: Evidence) -> Finding:
-    """Without pooling the feature maps lead to too many parameters.
+    """Pooling lowers the resolution because the maps have too many parameters.
 
-    Computed: the inputs of R2's first linear layer, with and without the pools.
+    Maps have values and no parameters. Computed: the inputs of R2's first linear layer,
+    whose weights are saved, with and without the pools.
     """
     layers = list(build_model("four_conv").eval().children())
     first_linear = [type(layer) for layer in layers].index(nn.Linear)
-    reason = "what is saved are that layer's weights; maps are activations (R2-E4)"
-    return pools_save_weights(nn.Sequential(*layers[:first_linear]), reason)
+    reason = "maps are activations (R2-E4)"
+    finding = pools_save_weights(nn.Sequential(*layers[:first_linear]), reason)
+    finding.reading = "the parameters are the weights of the layer behind the maps"
+    return finding
 
 
 # The network
@@ -99,9 +102,14 @@ def r2_53(evidence: Evidence) -> Finding:
             growth_of_gradient(evidence, norm, he) for norm in (False, True)
         )
         helps[name] = is_steady(with_norm) and not is_steady(without)
-        told = f"{number(without, 1)} without, {number(with_norm, 2)} with"
-        texts.append(f"{told} ({name} weights)")
-    text = f"25 layers over 2: gradient times {', '.join(texts)}"
+        told = (
+            f"{number(without, 1)} without batch norm and {number(with_norm, 2)} with"
+        )
+        texts.append(f"by {told} it ({name} weights)")
+    text = (
+        "from 2 layers to 25 the gradient of the first one is multiplied "
+        f"{', '.join(texts)}"
+    )
     reason = "even with batch norm the gradient grows"
     as_read = holds(helps["torch's default"], text, reason)
     reading = "the weights have torch's default initialisation"
@@ -155,7 +163,7 @@ def r2_23(evidence: Evidence) -> Finding:
     predictions = evidence.mnist.test_labels[-16:]  # those of a perfect network
     compared_with = evidence.mnist.train_labels[:16]
     right = (predictions == compared_with).sum().item()
-    text = f"the code calls a perfect network right on {right} of 16 images"
+    text = f"the code calls a perfect network right on {right} of 16 images, not on all"
     reason = "picture, label and prediction are of three different images (R2-E10)"
     return holds(right == 16, text, reason)
 
