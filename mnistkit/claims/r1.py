@@ -266,7 +266,11 @@ def r1_16(evidence: Evidence) -> Finding:
     swings = int((x[1:] * x[:-1] < 0).sum())
     end = path(SGD, two_valleys, [1.5], 300, lr=0.01)[-1].item()
     valley = "higher" if end > 0 else "lower"
-    text = f"{swings} swings in 30 steps down a ravine; of two valleys the {valley} one"
+    far = percent(1 - y[-1].item(), 0)
+    text = (
+        f"30 steps down a ravine bring {swings} swings and {far} of the way; of two "
+        f"valleys the {valley} one is the end"
+    )
     reason = "so it can, in these examples"
     return holds(swings > 20 and y[-1].item() > 0.5 and end > 0, text, reason)
 
@@ -599,7 +603,8 @@ def r1_44(evidence: Evidence) -> Finding:
     )
     text = (
         f"{f1_fits.sum()} of 10 F1 and {averages_fit.sum()} of 6 averages fit; the "
-        f"recalls give an accuracy of {accuracy - half:.3f} to {accuracy + half:.3f}"
+        f"recalls give an accuracy of {accuracy - half:.3f} to {accuracy + half:.3f}, "
+        f"the supports {support.sum():,.0f} images"
     )
     return holds(bool(as_claimed), text)
 

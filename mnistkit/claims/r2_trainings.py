@@ -240,7 +240,8 @@ def r2_21(evidence: Evidence) -> Finding:
     table = run_table(records).rename(columns=tests)
     table = table.melt("seed", list(tests.values()), "test", "accuracy")
     reason = (
-        f"after R2's five epochs the gap may be smaller (R2-E8); {trained(records)}"
+        "on shuffled images; after R2's five epochs the gap may be smaller (R2-E8); "
+        f"{trained(records)}"
     )
     return alike(table, "test", "accuracy", [right, printed], POINT_1, reason=reason)
 

@@ -56,7 +56,10 @@ def r3_05(evidence: Evidence) -> Finding:
     images = torch.stack([rising, falling, flat, horizontal])
     outputs = F.conv2d(images[:, None], tensor(R3_KERNEL)[None, None])  # [4, 1, 1, 1]
     found = outputs.flatten().tolist()
-    text = "rising {}, falling {}, flat {}, a horizontal edge {}"
+    text = (
+        "it gives {} where the image rises, {} where it falls, {} in a flat zone and "
+        "{} on a horizontal edge"
+    )
     answers = [with_minus(f"{value:.0f}") for value in found]
     return holds(np.sign(found).tolist() == [1, -1, 0, 0], text.format(*answers))
 
@@ -106,7 +109,10 @@ def r3_07(evidence: Evidence) -> Finding:
         return torch.autograd.grad(loss, logit)[0].item()
 
     squared, entropy = slope(F.mse_loss), slope(F.binary_cross_entropy)
-    text = f"slopes at a sure mistake: {squared:.4f}, with cross-entropy {entropy:.4f}"
+    text = (
+        f"at a sure mistake the slope is {squared:.4f} with the squared error and "
+        f"{entropy:.4f} with cross-entropy"
+    )
     reason = "yet R3's second softmax brings the fault back (R3-E1)"
     return holds(abs(squared) < 0.001 < abs(entropy), text, reason)
 
@@ -254,9 +260,7 @@ def r3_03(evidence: Evidence) -> Finding:
         validation = pd.Series([row["val_accuracy"] for row in record.history])
         improves = validation > validation.cummax().shift(fill_value=0)
         counts.append(int(improves[:-1].sum()))
-    found = (
-        f"the printed loop tests {min(counts)} to {max(counts)} times before the end"
-    )
+    found = f"{min(counts)} to {max(counts)} tests before the last epoch, in our runs"
     return holds(max(counts) == 0, found, "one at each improvement (R3-E5)")
 
 

@@ -154,7 +154,8 @@ def r4_05(evidence: Evidence) -> Finding:
     count = parameters("lenet")
     return holds(
         has_norms and [*maps, *units, count] == [*R4_LENET, PARAMETERS["lenet"]],
-        f"maps {maps}, units {units}, {count:,} parameters",
+        f"maps {', '.join(map(str, maps))}; units {', '.join(map(str, units))}; "
+        f"{count:,} parameters",
         "with a padding of 2 in the first convolution",
     )
 
@@ -179,7 +180,7 @@ def r4_10(evidence: Evidence) -> Finding:
     first, count = widths("alexnet_text", "Conv2d")[0], parameters("alexnet_text")
     return holds(
         [first, count] == [R4_KERNELS, PARAMETERS["alexnet"]],
-        f"with {first} in the first, {count:,} parameters",
+        f"with {first} kernels in the first convolution it has {count:,} parameters",
         "other widths fit the count (R4-E2)",
     )
 
@@ -255,7 +256,8 @@ def r4_17(evidence: Evidence) -> Finding:
     more_relus = len(two_small) > len(one_large)
     return holds(
         see_as_much and fewer < more and more_relus,
-        f"two 3x3 kernels have {fewer} parameters for one map, one 5x5 has {more}",
+        f"two 3x3 kernels make maps of the size that one 5x5 kernel makes, with one "
+        f"ReLU more and {fewer} parameters for a map instead of {more}",
     )
 
 
@@ -372,7 +374,8 @@ def r4_31(evidence: Evidence) -> Finding:
     with_macs = seconds.corr(macs, method="spearman")
     return holds(
         per_million.max() < 2 * per_million.min(),
-        f"{per_million.min():.0f} to {per_million.max():,.0f} s per million parameters",
+        f"{per_million.min():.0f} to {per_million.max():,.0f} s per million "
+        "parameters, where a factor of 2 would pass",
         f"rank correlation with parameters {with_parameters:.1f}, with multiply-adds "
         f"{with_macs:.1f} (R4-E6)",
     )
@@ -426,8 +429,9 @@ def r4_42(evidence: Evidence) -> Finding:
     return holds(
         small_and_large and uniform and wider and shallower,
         f"{name_of(sizes.idxmin())} is the smallest, {name_of(sizes.idxmax())} the "
-        f"largest; the wide ResNet has {len(wide_resnet)} convolutions, ResNet "
-        f"{len(resnet)}",
+        f"largest, whose kernels all have one size; the wide ResNet has "
+        f"{len(wide_resnet)} convolutions, ResNet {len(resnet)}, and after the first "
+        f"one {wide_resnet[1]} maps instead of {wide_resnet[0]}",
         "by parameters, kernels, width and depth",
     )
 

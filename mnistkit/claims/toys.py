@@ -34,7 +34,7 @@ def agrees(claimed: Any, right: Any, what: str, reason: str = "") -> Finding:
     """
     claimed, right = np.asarray(claimed, float), np.asarray(right, float)
     last_right, last_claimed = number(right.flat[-1]), number(claimed.flat[-1])
-    text = f"{what} is {last_right}, as stated {last_claimed}"
+    text = f"{what} is {last_right}, by the report's formula {last_claimed}"
     return holds(np.allclose(claimed, right, rtol=1e-4, atol=1e-5), text, reason)
 
 
