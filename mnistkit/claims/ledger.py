@@ -119,7 +119,8 @@ def judge(
     }
     found = list(findings.values())
     decide(found)
-    p_values = [finding.p for finding in found]
+    # Machines may disagree about further digits.
+    p_values = [float(f"{finding.p:.3g}") for finding in found]
     table = ledger[["id", "report", "claim", "reported"]].assign(
         regenerated=[finding.regenerated for finding in found],
         outcome=[finding.outcome for finding in found],
@@ -129,7 +130,7 @@ def judge(
         chapter=ledger["chapter"],
         wording=ledger["wording"],
         p=p_values,
-        false_discovery_rate=false_discovery_rates(p_values),
+        false_discovery_rate=false_discovery_rates(p_values).round(6),
     )
     rows = {
         name: _rows(findings, name, columns) for name, columns in ROW_COLUMNS.items()

@@ -11,7 +11,8 @@ speaks for or against it; the rules here give the outcome:
 - *differs*: our result contradicts the claim beyond chance.
 - *too imprecise to say*: our runs are too few, or scatter too much, for either. The
   finding says which difference they would have shown.
-- *not run*: the trainings that the claim is about are not among the records.
+- *not run*: the trainings or measurements that the claim is about are not among the
+  records.
 
 A count, a formula or a definition agrees or differs: see `exact` and `holds`. The other
 rules rest on Student's t tests, which comparisons.py makes, two of each kind. One asks
