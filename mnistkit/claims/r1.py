@@ -550,7 +550,8 @@ def r1_37(evidence: Evidence) -> Finding:
 
     def compare(records: list[Record]) -> Finding:
         ours = run_table(records)["test_accuracy"]
-        return numbers(R1_ACCURACY, ours, unit=0.01, margin=SCORE_MARGIN, share=True)
+        name = ["test accuracy"]
+        return numbers(R1_ACCURACY, ours, 0.01, SCORE_MARGIN, name, share=True)
 
     return over_betas(evidence, compare)
 

@@ -319,7 +319,8 @@ def r2_47(evidence: Evidence) -> Finding:
         )
         for falling in schedules[1:]
     ]
-    return together(parts, f"R2 ran no schedule (R2-E14); {trained(records)}")
+    reason = f"R2 ran no schedule (R2-E14); here Adam does; {trained(records)}"
+    return together(parts, reason)
 
 
 def swing(record: Record) -> float:
