@@ -255,7 +255,8 @@ def r2_13(evidence: Evidence) -> Finding:
 
     Compared: the training loss of the first epoch of LeNet, which has batch norm, and
     of the experiment's other network, which is LeNet without. Each has the learning
-    rate of the experiment at which its loss is lowest.
+    rate of the experiment at which its loss is lowest. They are compared in pairs, as
+    in R4-51.
     """
     records = evidence.runs("lenet_norm")
     table = run_table(records).assign(
@@ -272,7 +273,6 @@ def r2_13(evidence: Evidence) -> Finding:
         margin=LOSS_MARGIN,
         higher_is_better=False,
         log=True,
-        paired=False,
         reason=f"after one epoch, each at its best rate; {trained(records)}",
     )
 
