@@ -6,7 +6,7 @@ The docstring of a check says what the report claims, not what is true.
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -30,7 +30,6 @@ from mnistkit.claims.rules import (
     Evidence,
     Finding,
     NotRun,
-    alike,
     check,
     exact,
     fairest,
@@ -45,6 +44,7 @@ from mnistkit.claims.toys import (
     need_full_mnist,
     network,
     path,
+    ranking_by_loss,
     ravine,
     steps_per_epoch,
     two_valleys,
@@ -106,30 +106,6 @@ def r1_04(evidence: Evidence) -> Finding:
     seen = ", ".join(map(str, sides))
     text = f"R1's convolutions see squares with a side of {seen} pixels"
     return holds(sides == sorted(set(sides)), text)
-
-
-def ranking_by_loss(
-    frame: pd.DataFrame,
-    by: str,
-    order: list[Any],
-    paired: bool = True,
-    reason: str = "",
-    value: str = "train_loss",
-    parts: int = 1,
-) -> Finding:
-    """`ranking` by the training loss: lower is better, and 10 % is a difference."""
-    return ranking(
-        frame,
-        by,
-        value,
-        order,
-        margin=0.10,
-        higher_is_better=False,
-        log=True,
-        paired=paired,
-        reason=reason,
-        parts=parts,
-    )
 
 
 def tuned_depths(records: list[Record]) -> pd.DataFrame:
@@ -624,18 +600,3 @@ def r1_45(evidence: Evidence) -> Finding:
         holds(supports == of_label, text, reason),
         {"row k is the digit k - 1": holds(supports == of_digit_before, text, reason)},
     )
-
-
-def no_worse(
-    frame: pd.DataFrame, by: str, first: str, second: str, parts: int
-) -> Finding:
-    """The claim that the training loss is lower in the first group, or alike (R5-27).
-
-    The arguments are those of `ranking_by_loss`; the runs are not paired.
-    """
-    groups = [first, second]
-    options = dict(log=True, paired=False, parts=parts)
-    same = alike(frame, by, "train_loss", groups, 0.10, **options)
-    if same.outcome == AGREES:
-        return same
-    return ranking_by_loss(frame, by, groups, paired=False, parts=parts)

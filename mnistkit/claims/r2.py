@@ -101,7 +101,8 @@ def r2_53(evidence: Evidence) -> Finding:
         without, with_norm = (
             growth_of_gradient(evidence, norm, he) for norm in (False, True)
         )
-        helps[name] = is_steady(with_norm) and not is_steady(without)
+        steady = [1 / 100 <= growth <= 100 for growth in (without, with_norm)]
+        helps[name] = steady == [False, True]
         told = (
             f"{number(without, 1)} without batch norm and {number(with_norm, 2)} with"
         )
@@ -121,10 +122,6 @@ def growth_of_gradient(evidence: Evidence, norm: bool, he: bool) -> float:
     length = partial(first_gradient, evidence, he=he, norm=norm)
     ratios = [length(25, seed=seed) / length(2, seed=seed) for seed in range(3)]
     return float(np.exp(np.mean(np.log(ratios))))
-
-
-def is_steady(growth: float) -> bool:
-    return 1 / 100 <= growth <= 100
 
 
 # The data

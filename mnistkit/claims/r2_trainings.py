@@ -21,7 +21,7 @@ from mnistkit.claims.rules import (
     ranking,
     together,
 )
-from mnistkit.claims.toys import trained
+from mnistkit.claims.toys import ranking_by_loss, trained
 from mnistkit.runs import Record
 from mnistkit.tables import describe, epoch_table, run_table, step_table
 
@@ -265,15 +265,12 @@ def r2_13(evidence: Evidence) -> Finding:
     )
     mean = np.log(table["first_loss"]).groupby([table["network"], table["lr"]]).mean()
     best_lr = table["network"].map(mean.unstack().idxmin(axis=1))
-    return ranking(
+    return ranking_by_loss(
         table[table["lr"] == best_lr],
         by="network",
-        value="first_loss",
         order=["with batch norm", "without"],
-        margin=LOSS_MARGIN,
-        higher_is_better=False,
-        log=True,
         reason=f"after one epoch, each at its best rate; {trained(records)}",
+        value="first_loss",
     )
 
 
@@ -307,15 +304,8 @@ def r2_47(evidence: Evidence) -> Finding:
     )
     table = run_table(records).assign(swing=[swing(record) for record in records])
     parts = [
-        ranking(
-            table,
-            by="schedule",
-            value="swing",
-            order=[falling, "constant"],
-            margin=0.10,
-            higher_is_better=False,
-            log=True,
-            parts=2,
+        ranking_by_loss(
+            table, "schedule", [falling, "constant"], value="swing", parts=2
         )
         for falling in schedules[1:]
     ]

@@ -26,7 +26,7 @@ from mnistkit.claims.rules import (
     ranking,
     together,
 )
-from mnistkit.claims.toys import trained
+from mnistkit.claims.toys import ranking_by_loss, trained
 from mnistkit.runs import Record
 from mnistkit.tables import describe, run_table
 from mnistkit.wording import percent
@@ -294,16 +294,8 @@ def r3_46(evidence: Evidence) -> Finding:
     accuracy = ranking(
         table, "optimizer", "test_accuracy", order, ACCURACY_MARGIN, reason=reason
     )
-    loss = ranking(
-        table,
-        by="optimizer",
-        value="train_loss",
-        order=order,
-        margin=RATIO_MARGIN,
-        higher_is_better=False,
-        log=True,
-        reason=f"{accuracy.regenerated}; {reason}",
-    )
+    reason = f"{accuracy.regenerated}; {reason}"
+    loss = ranking_by_loss(table, "optimizer", order, reason=reason)
     return fairest(accuracy, {"to improve is to lower the training loss": loss})
 
 

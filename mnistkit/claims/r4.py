@@ -81,12 +81,6 @@ def parameters(name: str) -> int:
     return count_params(network(name))
 
 
-def share_of_linear_layers(name: str) -> float:
-    """The share of a network's parameters that its linear layers hold."""
-    table = layers(name)
-    return table["parameters"][table["kind"] == "Linear"].sum() / parameters(name)
-
-
 def alexnet_2012() -> list[nn.Module]:
     """The layers of AlexNet as published, for colour images of 224x224 pixels.
 
@@ -191,7 +185,9 @@ def r4_11(evidence: Evidence) -> Finding:
 
     They are large if they hold more than half of the parameters.
     """
-    share = share_of_linear_layers("alexnet")
+    table = layers("alexnet")
+    in_linear = table["parameters"][table["kind"] == "Linear"].sum()
+    share = in_linear / parameters("alexnet")
     hidden = widths("alexnet", "Linear")[:-1]
     return holds(
         hidden == [R4_UNITS, R4_UNITS] and share > 0.5,

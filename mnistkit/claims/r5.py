@@ -14,12 +14,14 @@ from torch import Tensor, nn
 from torch.func import jacrev
 
 from mnistkit.claims.names import name_of
-from mnistkit.claims.r1 import no_worse, tuned_depths
+from mnistkit.claims.r1 import tuned_depths
 from mnistkit.claims.reported import R5_ACCURACY, R5_LINES, R5_LOSS
 from mnistkit.claims.rules import (
+    AGREES,
     Evidence,
     Finding,
     NotRun,
+    alike,
     check,
     exact,
     fairest,
@@ -33,6 +35,7 @@ from mnistkit.claims.toys import (
     network,
     path,
     pools_save_weights,
+    ranking_by_loss,
     steps_per_epoch,
     two_valleys,
 )
@@ -234,17 +237,19 @@ def r5_27(evidence: Evidence) -> Finding:
     """Residual networks are easier to train than plain ones, or at least no worse.
 
     Compared are the last training losses at each depth, each network at its own
-    learning rate.
+    learning rate. Those of the residual network may be lower, or alike.
     """
     records = evidence.runs("depth")
     runs = tuned_depths(records)
     has_shortcuts = runs["shortcuts"].astype(bool)
     runs["network"] = has_shortcuts.map({True: "residual", False: "plain"})
     depths = runs.groupby("layers", sort=False)
-    parts = {
-        str(layers): no_worse(same, "network", "residual", "plain", len(depths))
-        for layers, same in depths
-    }
+    order, options = ["residual", "plain"], dict(paired=False, parts=len(depths))
+    parts = {}
+    for depth, table in depths:
+        same = alike(table, "network", "train_loss", order, 0.1, log=True, **options)
+        lower = ranking_by_loss(table, "network", order, **options)
+        parts[str(depth)] = same if same.outcome == AGREES else lower
     return together(parts, describe(records))
 
 

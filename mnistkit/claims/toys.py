@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import numpy as np
+import pandas as pd
 import torch
 import torch.nn.functional as F
 from numpy.typing import ArrayLike
@@ -14,7 +15,15 @@ from torch.optim import Optimizer
 
 from mnistkit.claims.comparisons import LEVEL
 from mnistkit.claims.names import name_of
-from mnistkit.claims.rules import AGREES, IMPRECISE, Evidence, Finding, NotRun, holds
+from mnistkit.claims.rules import (
+    AGREES,
+    IMPRECISE,
+    Evidence,
+    Finding,
+    NotRun,
+    holds,
+    ranking,
+)
 from mnistkit.data import Batches, normalize
 from mnistkit.models import build_model, layer_table
 from mnistkit.runs import Record
@@ -38,7 +47,7 @@ def agrees(claimed: Any, right: Any, what: str, reason: str = "") -> Finding:
     return holds(np.allclose(claimed, right, rtol=1e-4, atol=1e-5), text, reason)
 
 
-# Scores on one side of a threshold, and what was trained
+# Trainings: what was trained, rankings by loss, scores on one side of a threshold
 
 
 def beyond(
@@ -61,6 +70,30 @@ def beyond(
         p=1 - p,
         limit=f"not surely {word} {percent(threshold, 1)}",
         assured=f"surely {word} {percent(threshold, 1)}",
+    )
+
+
+def ranking_by_loss(
+    frame: pd.DataFrame,
+    by: str,
+    order: list[Any],
+    paired: bool = True,
+    reason: str = "",
+    value: str = "train_loss",
+    parts: int = 1,
+) -> Finding:
+    """`ranking` by the training loss: lower is better, and 10 % is a difference."""
+    return ranking(
+        frame,
+        by,
+        value,
+        order,
+        margin=0.10,
+        higher_is_better=False,
+        log=True,
+        paired=paired,
+        reason=reason,
+        parts=parts,
     )
 
 
@@ -107,19 +140,17 @@ def need_full_mnist(evidence: Evidence) -> None:
 # What pools save
 
 
-def inputs_of_linear(convolutions: nn.Sequential) -> tuple[int, int]:
-    """The inputs of the linear layer behind convolutions, with and without the pools.
+def pools_save_weights(convolutions: nn.Sequential, reason: str) -> Finding:
+    """The finding on the claim that pools save parameters (R2-06, R5-07).
 
-    `convolutions` end in a Flatten and are in evaluation mode.
+    Compared are the inputs of the linear layer behind `convolutions`, with and without
+    the pools. These end in a Flatten and are in evaluation mode.
     """
     without = [part for part in convolutions if not isinstance(part, nn.MaxPool2d)]
     image = torch.zeros(1, 1, 28, 28)
-    return convolutions(image).shape[1], nn.Sequential(*without)(image).shape[1]
-
-
-def pools_save_weights(convolutions: nn.Sequential, reason: str) -> Finding:
-    """The finding on the claim that pools save parameters (R2-06, R5-07)."""
-    pooled, unpooled = inputs_of_linear(convolutions)
+    pooled, unpooled = (
+        layers(image).shape[1] for layers in (convolutions, nn.Sequential(*without))
+    )
     text = f"the first linear layer has {pooled:,} inputs, without pools {unpooled:,}"
     return holds(pooled < unpooled, text, reason)
 
