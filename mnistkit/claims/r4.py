@@ -203,7 +203,7 @@ def mends(evidence: Evidence, he: bool) -> tuple[bool, str]:
     """
     plain = first_gradient(evidence, 25, he)
     mended = first_gradient(evidence, 25, he, norm=True, shortcuts=True)
-    text = f"{number(plain, 1)}, and of {number(mended, 1)} with both"
+    text = f"{number(plain, 1)}, or {number(mended, 1)} with batch norm and shortcuts"
     return plain < mended / 1000, text
 
 
@@ -213,7 +213,7 @@ def r4_12(evidence: Evidence) -> Finding:
     default, text = mends(evidence, he=False)
     he, he_text = mends(evidence, he=True)
     text = (
-        f"the first of 25 layers has a gradient of {text}; with He's weights {he_text}"
+        f"the gradient of the first of 25 layers is {text}; with He's weights {he_text}"
     )
     reason = "R4 says the same of degradation: see R5-27"
     reading = "the weights have torch's default initialisation"
