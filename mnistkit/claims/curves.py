@@ -12,7 +12,14 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from mnistkit.claims.comparisons import LEVEL, Scale
-from mnistkit.claims.rules import AGREES, DIFFERS, IMPRECISE, Finding, numbers
+from mnistkit.claims.rules import (
+    AGREES,
+    DIFFERS,
+    IMPRECISE,
+    Finding,
+    numbers,
+    surely_different,
+)
 
 
 def curve(
@@ -49,9 +56,10 @@ def curve(
     mean = Scale(log, share).number(whole.points[0]["reported"])
     controls = negative_control(reported, wrong or {}, unit, margin, log)
     p = min(each.p, whole.p)
+    off = surely_different(pd.DataFrame(each.points), both * len(each.points))
 
     def told(ours: str) -> str:
-        return f"mean {mean}, ours {ours}, {inside} of {len(each.points)} inside"
+        return f"mean {mean}, ours {ours}, {inside} of {len(each.points)} inside{off}"
 
     return Finding(
         outcome=AGREES if whole.outcome == AGREES and p >= LEVEL else IMPRECISE,

@@ -271,6 +271,7 @@ def _points_text(points: pd.DataFrame, scale: Scale, tests: int = 1) -> str:
         where = f"where one more run of ours could ({points['n'].iloc[0]} runs)"
         margin = scale.size(points["margin"].iloc[0])
         sure = f"{within} are surely closer to our mean than {margin}"
+        sure += surely_different(points, tests)
         return f"{inside} of {len(points)} numbers lie {where}; {sure}"
     name, ends = "one more run, with rounding,", ["low", "high"]
     if tests > 1:
@@ -283,6 +284,15 @@ def _points_text(points: pd.DataFrame, scale: Scale, tests: int = 1) -> str:
         mean = with_interval(row["mean"], low, high, row["n"], form, interval=name)
         texts.append(f"{name_of(row['label'])} {mean}".strip())
     return "; ".join(texts)
+
+
+def surely_different(points: pd.DataFrame, tests: int) -> str:
+    """How many numbers differ, by each of so many tests; no words if none does.
+
+    Where only the numbers inside are counted, this is what decides.
+    """
+    differ = (points["p"].where(~points["within"], 1) * tests < LEVEL).sum()
+    return f", {differ} surely different" if differ else ""
 
 
 def _level(tests: int, level: float = LEVEL) -> str:

@@ -260,7 +260,7 @@ def test_the_text_on_several_numbers_counts_those_inside():
     text = numbers([1, 2, 30, 4], ours, 0, 1).regenerated
     assert text == (
         "3 of 4 numbers lie where one more run of ours could (3 runs); 3 are surely "
-        "closer to our mean than 1.00"
+        "closer to our mean than 1.00, 1 surely different"
     )
     few = numbers([1, 2], ours[:, :2], 0, 1, labels=["train", "test"]).regenerated
     assert few.startswith("train 1.00 (one more run") and "; test 2.00 (" in few
@@ -290,7 +290,9 @@ def test_one_false_number_among_many_is_found():
     rng = np.random.default_rng(2)
     reported = rng.normal(0, 1, 45)
     reported[7] = 60.0
-    assert outcome(numbers(reported, rng.normal(0, 1, (SEEDS, 45)), 0, 1)) == "differs"
+    finding = numbers(reported, rng.normal(0, 1, (SEEDS, 45)), 0, 1)
+    assert outcome(finding) == "differs"
+    assert finding.regenerated.endswith(", 1 surely different")
 
 
 def test_all_numbers_must_agree():
@@ -520,6 +522,7 @@ def test_a_curve_with_one_false_number_differs():
     reported[4] *= 3
     finding = curve(reported, trainings(rng, 10), 0, 0.2, log=True)
     assert outcome(finding) == "differs"
+    assert finding.regenerated.endswith(" of 18 inside, 1 surely different")
 
 
 def test_two_runs_do_not_decide_about_a_curve():
