@@ -12,26 +12,22 @@ from pathlib import Path
 
 from nbformat import NotebookNode
 
+from mnistkit.report.book_captions import table_caption, unbroken
+
 LIVE = "nbval-ignore-output"
 # The width of a page's text, and the height that a figure may have, in points.
 PAGE_WIDTH, TALLEST = 493, 290
 # So much smaller than in a notebook is a figure. Its labels, which have 9 points there,
 # can still be read. Pictures without axes, such as digits, may be lower.
-SCALE, LOWEST = 0.58, 105
+SCALE, LOWEST = 0.57, 100
 # How many characters of a table fit into the width of a page, and beside a caption.
 CHARACTERS, NARROW = 115, 80
-PERCENT = re.compile(r"(?<=\d)\s+(?=%)")
 CAPTION = 200  # How many characters of a description make a caption.
 
 
 def typst_string(text: str) -> str:
     """Return a text as a string literal of typst."""
     return json.dumps(unbroken(text), ensure_ascii=False)
-
-
-def unbroken(text: str) -> str:
-    """Return a text in which no line ends between a number and its percent sign."""
-    return PERCENT.sub("\N{NO-BREAK SPACE}", text)
 
 
 class Pictures:
@@ -176,9 +172,8 @@ class _Cells(HTMLParser):
 def table(page: str, chapter: str, sections: list[str], known: list[str]) -> str:
     """Return a table of an output, which is HTML, in typst.
 
-    Its title is that of its section, and in brackets stands the caption of the
-    notebook. If the title is one of the `known` ones, the name under which the table
-    was saved follows; the title is then added to them.
+    `sections` are the titles above it, the last of which names it in its caption;
+    `known` are the titles of the tables before (`table_caption`).
     """
     cells = _Cells()
     cells.feed(page[page.index("<table") :])
@@ -187,14 +182,9 @@ def table(page: str, chapter: str, sections: list[str], known: list[str]) -> str
     head = ["".join(dict.fromkeys(column)) for column in zip(*cells.head, strict=True)]
     head = [" ".join(title.split()) for title in head]
     name = re.search(rf'id="T_{chapter}_(\w+)"', page)
-    title = re.sub(r"^\d+ · |[`*]", "", sections[-1])
-    if title in known and name:
-        more = re.sub(r"\br(\d)\b", r"R\1", name[1].replace("_", " "))
-        title += f" {more.capitalize()}" if title[-1] in "?!" else f": {more}"
-    known.append(title)
-    note = cells.caption.strip().rstrip(".")
-    caption = f"{title} ({note})" if note else title
-    return rows_table(head, rows, caption if caption[-1] in "?!" else f"{caption}.")
+    saved = name[1] if name else ""
+    caption = table_caption(sections[-1], saved, cells.caption, known)
+    return rows_table(head, rows, caption)
 
 
 def rows_table(

@@ -12,6 +12,7 @@ from typing import Any
 
 from nbformat import NotebookNode
 
+from mnistkit.report.book_captions import table_caption
 from mnistkit.report.site.books import varies
 from mnistkit.report.site.figures import file_of, picture
 from mnistkit.report.site.markdown import code_block
@@ -19,6 +20,12 @@ from mnistkit.report.site.tables import read_table, table_html
 
 # What only code has that draws.
 DRAWS = re.compile(r"\b(plt\.|axe?s?\.|save_figure\b|show_figure\b)")
+# What a cell has that shows a figure; another picture stands for a widget.
+SHOWS_FIGURE = re.compile(r"_figure\(|show_picture")
+HEADING = re.compile(r"^#{1,6} +(.+)$", re.MULTILINE)
+FENCED = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
+PHONE = 600  # CSS pixels; a wider figure would get too small for a phone
+STILL = "(This is a picture; in the notebook you can operate it.)"
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -27,12 +34,20 @@ class Outputs:
     """Turns outputs of one chapter into HTML, and counts its figures and tables.
 
     `figures` has the SVG of each PNG (`drawings`); `out` is the folder of the page.
+    `section` is the latest heading, `titles` are those of the tables so far.
     """
 
     chapter: str
     figures: Mapping[str, Path]
     out: Path
     counts: Counter[str] = field(default_factory=Counter)
+    section: str = ""
+    titles: list[str] = field(default_factory=list)
+
+    def enter(self, markdown: str) -> None:
+        """Note the last heading of a text."""
+        heads = HEADING.findall(FENCED.sub("", markdown))
+        self.section = heads[-1] if heads else self.section
 
     def code(self, cell: NotebookNode) -> str:
         """Return the source of a cell: a drawing and an expected answer are closed."""
@@ -59,7 +74,7 @@ class Outputs:
             return _text("\n".join(output.traceback), "error")
         data = output.data
         if "image/png" in data:
-            return self.figure(data["image/png"], output.metadata, varies(cell))
+            return self.figure(cell, data["image/png"], output.metadata)
         if "text/markdown" in data:
             return None
         if "text/html" in data:
@@ -69,25 +84,31 @@ class Outputs:
             return _text(data["text/plain"], "result")
         return ""
 
-    def figure(self, encoded: str, metadata: Any, is_live: bool) -> str:
+    def figure(self, cell: NotebookNode, encoded: str, metadata: Any) -> str:
         """Return a picture as a figure with its number, its file and what it shows.
 
         The file of a live figure is that of the last execution, not that of the
-        stored output: the figure stays the PNG of the notebook.
+        stored output: the figure stays the PNG of the notebook. The caption of a
+        widget says that it is a picture here.
         """
         png = base64.b64decode(encoded)
         look = metadata.get("image/png", {})
         alt = html.escape(str(look.get("alt", "")) or "A picture without description")
-        svg = None if is_live else file_of(png, self.figures)
+        svg = None if varies(cell) else file_of(png, self.figures)
         shown = picture(png, svg, look.get("width"))
         self.counts["Figure"] += 1
         title = f"Figure {self.number('Figure')}"
+        wide = ' class="wide"' if shown.width > PHONE else ""
         anchor = f"figure-{self.counts['Figure']}"
-        link = f" {self.link(svg, 'SVG')}" if svg else ""
+        more = f" {self.link(svg, 'SVG')}" if svg else ""
+        if not (svg or varies(cell) or SHOWS_FIGURE.search(cell.source)):
+            more = f' <span class="still">{STILL}</span>'
         return (
-            f'<figure id="{anchor}"><img src="{shown.address}" width="{shown.width}" '
-            f'height="{shown.height}" alt="{alt}">\n<figcaption><b>{title}.</b> '
-            f"{_first_sentence(alt)}{link}</figcaption></figure>"
+            f'<figure id="{anchor}"><div class="scroll">'
+            f'<img{wide} src="{shown.address}" width="{shown.width}" '
+            f'height="{shown.height}" alt="{alt}"></div>\n'
+            f"<figcaption><b>{title}.</b> {_first_sentence(alt)}{more}</figcaption>"
+            "</figure>"
         )
 
     def data_table(self, text: str) -> str:
@@ -95,13 +116,16 @@ class Outputs:
         table = read_table(text)
         shown = table_html(table)
         is_saved = table.name.startswith(f"{self.chapter}_")
-        caption = " ".join(table.caption.split())
+        caption = table.caption  # in HTML
         link, anchor = "", ""
         if is_saved:
             self.counts["Table"] += 1
             anchor = f' id="table-{self.counts["Table"]}"'
             file = self.out / f"{table.name}.csv"
             link = f" {self.link(file, 'CSV')}" if file.exists() else ""
+            name = table.name.removeprefix(f"{self.chapter}_")
+            section = html.escape(self.section or name.capitalize(), quote=False)
+            caption = table_caption(section, name, caption, self.titles)
             caption = f"<b>Table {self.number('Table')}.</b> {caption}"
         if caption:
             shown += f"\n<figcaption>{caption}{link}</figcaption>"

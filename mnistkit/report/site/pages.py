@@ -15,6 +15,7 @@ from pathlib import Path
 import pypandoc
 from nbformat import NotebookNode
 
+from mnistkit.report.book_captions import unbroken
 from mnistkit.report.site.books import lesson_cells
 from mnistkit.report.site.markdown import to_html
 from mnistkit.report.site.outputs import Outputs, merge_streams
@@ -25,10 +26,17 @@ HEADING = re.compile(r'<h([1-4]) id="([^"]*)">(.*?)</h\1>', re.DOTALL)
 CHAPTER_LINK = re.compile(
     r'<a\s+href="(\d\d_\w+)\.ipynb(#[^"]*)?"[^>]*>(.*?)</a>', re.S
 )
+# Code, and what stands in a tag
+NO_TEXT = re.compile(r"(<pre.*?</pre>|<code.*?</code>|<[^>]*>)", re.DOTALL)
 LINK_HERE = re.compile(r'href="(#[^"]+)"')
 TITLE = "MNIST: a course report"
 # The first page in each language: its name, and what a link to it says.
 FIRST = {"en": ("index", "English"), "zh-CN": ("index.zh", "中文")}
+
+ABOUT = (
+    '<p class="about">This page shows the notebook <code>notebooks/{}.ipynb</code> as '
+    "it was executed. What it asks to run, to move or to draw works in JupyterLab.</p>"
+)
 
 
 @dataclass(frozen=True)
@@ -73,6 +81,7 @@ def chapter_page(name: str, book: NotebookNode, course: Course) -> str:
     outputs = Outputs(name, course.figures, course.out)
     for cell in lesson_cells(book):
         if cell.cell_type == "markdown":
+            outputs.enter(cell.source)
             parts.append(len(texts))
             texts.append(cell.source)
         if cell.cell_type != "code":
@@ -90,6 +99,7 @@ def chapter_page(name: str, book: NotebookNode, course: Course) -> str:
     body = "\n".join(found[p] if isinstance(p, int) else p for p in parts if p != "")
     body = link_chapters(body, course.present)
     body, sections = with_anchors(body)
+    body = body.replace("</h1>", f"</h1>\n{ABOUT.format(html.escape(name))}", 1)
     if not re.search("<h1", body):
         body = f"<h1>{html.escape(name)}</h1>\n{body}"
     around = neighbours(name, course)
@@ -219,13 +229,20 @@ def fill_page(title: str, kind: str, contents: str, main: str, course: Course) -
         style=_asset("site.css"),
         script=script,
         contents=contents,
-        main=main,
+        main=_unbroken(main),
         language=course.language,
         index=FIRST[course.language][0],
         site=course.say(TITLE),
         skip=course.say("Skip to the text"),
         other="".join(others),
     )
+
+
+def _unbroken(page: str) -> str:
+    """Return HTML in which no line ends before a percent sign; code stays."""
+    parts = NO_TEXT.split(page)
+    parts[::2] = map(unbroken, parts[::2])
+    return "".join(parts)
 
 
 def generator() -> str:

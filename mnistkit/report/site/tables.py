@@ -121,6 +121,9 @@ def table_html(table: Table) -> str:
                 if kind := outcome(cell.text):
                     inner = f'<span class="outcome {kind}">{inner}</span>'
             attributes = f' class="{" ".join(kinds)}"' if kinds else ""
+            if any(is_verdict) and not is_head and 0 < place < len(names):
+                # On a phone a row is a card, in which each cell has its title.
+                attributes += f' data-title="{html.escape(names[place])}"'
             if tag == "th":
                 attributes += ' scope="col"' if is_head else ' scope="row"'
             if cell.span > 1:
