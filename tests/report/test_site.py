@@ -5,7 +5,7 @@ from base64 import b64decode
 
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_output
-from site_pages import PIXEL, Page, good_cells, write_copy
+from site_pages import PIXEL, Page, display, good_cells, write_copy
 
 from mnistkit.report.site.build import build_site
 
@@ -235,3 +235,49 @@ def test_metadata_are_text(out):
     write_copy(out / "01_good.ipynb", good_cells(), data="<script>x</script> | *c*")
     index = build_site("smoke").read_text("utf-8")
     assert row(index, "01_good").startswith("&lt;script&gt;x&lt;/script&gt; | *c*;")
+
+
+# ------------------------------------------------ captions, widgets, narrow screens
+
+
+def saved_table(name):
+    """HTML of a table that chapter 01_good saved under a name."""
+    head = "<thead><tr><th>n</th></tr></thead>"
+    return (
+        f'<table id="T_01_good_{name}">{head}<tbody><tr><td>1</td></tr></tbody></table>'
+    )
+
+
+def test_a_table_is_called_by_its_section(out):
+    cells = [
+        new_markdown_cell("# Title\n\n## By `seed` < 3"),
+        new_code_cell("1", outputs=[display(html=saved_table("first"))]),
+        new_code_cell("2", outputs=[display(html=saved_table("by_r2"))]),
+    ]
+    captions = re.findall("<figcaption>(.*?)</figcaption>", page_of(out, *cells))
+    assert captions == [
+        "<b>Table 1.1.</b> By seed &lt; 3.",
+        "<b>Table 1.2.</b> By seed &lt; 3: by R2.",
+    ]
+
+
+def test_a_picture_says_whether_it_stands_for_a_widget(out):
+    shown = [display(png=PIXEL)]
+    figure = page_of(out, new_code_cell("chapter.save_figure(fig, 'x')", outputs=shown))
+    assert 'class="still"' not in figure
+    widget = page_of(out, new_code_cell("DrawADigit(trained)", outputs=shown))
+    assert 'class="still"' in widget
+
+
+def test_no_line_ends_before_a_percent_sign(out):
+    cells = [new_markdown_cell("# T\n\n95 % of `1 % 2`"), new_code_cell("5 % 3")]
+    page = page_of(out, *cells)
+    assert "95\N{NO-BREAK SPACE}% of <code>1 % 2</code>" in page
+    assert "5 % 3" in re.sub("<[^>]*>", "", page)
+
+
+def test_a_cell_of_a_verdict_has_its_title_for_narrow_screens(out):
+    head = "<thead><tr><th>id</th><th>outcome</th></tr></thead>"
+    body = "<tbody><tr><td>R1-01</td><td>agrees</td></tr></tbody>"
+    cell = new_code_cell("1", outputs=[display(html=f"<table>{head}{body}</table>")])
+    assert '<td data-title="outcome">' in page_of(out, cell)

@@ -141,9 +141,9 @@ def verdicts(scale: str, course: Course) -> str:
         "evidence behind the verdict."
     )
     return (
-        f'<figure id="verdicts"><img src="{shown.address}" width="{shown.width}" '
-        f'height="{shown.height}" alt="{alt}">\n'
-        f"<figcaption>{caption}</figcaption></figure>"
+        f'<figure id="verdicts"><div class="scroll"><img class="wide" '
+        f'src="{shown.address}" width="{shown.width}" height="{shown.height}" '
+        f'alt="{alt}"></div>\n<figcaption>{caption}</figcaption></figure>'
     )
 
 

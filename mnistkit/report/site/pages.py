@@ -34,7 +34,7 @@ TITLE = "MNIST: a course report"
 FIRST = {"en": ("index", "English"), "zh-CN": ("index.zh", "中文")}
 
 ABOUT = (
-    '<p class="about">This page shows the notebook <code>notebooks/{}.ipynb</code> as '
+    '<p class="about">This page shows the notebook {} as '
     "it was executed. What it asks to run, to move or to draw works in JupyterLab.</p>"
 )
 
