@@ -118,8 +118,9 @@ def tuned_depths(records: list[Record]) -> pd.DataFrame:
     runs = run_table(records)
     runs["train_loss"] = runs["train_loss"].fillna(np.inf)
     runs["layers"] = runs["depth"].astype(str) + " layers"
-    epochs = [record.history for record in records]
-    runs["halfway"] = [rows[(len(rows) - 1) // 2]["train_loss"] for rows in epochs]
+    losses = [[row["train_loss"] for row in record.history] for record in records]
+    # A run that diverged in its first epoch has no history.
+    runs["halfway"] = [run[(len(run) - 1) // 2] if run else np.inf for run in losses]
     chosen = []
     for _kind, same_kind in runs.groupby(["depth", "shortcuts"]):
         mean_loss = np.log(same_kind["train_loss"]).groupby(same_kind["lr"]).mean()
