@@ -39,7 +39,6 @@ SCALES: dict[str, dict[str, dict[str, Any]]] = {
             epochs=1,
             train_size=200,
             all_train_size=400,
-            all_seeds=[2, 2, 2],
             eval_size=100,
             precision="fp32",
             seeds=2,
