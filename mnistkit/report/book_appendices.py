@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pandas as pd
 
-from mnistkit import steps, train
+from mnistkit import train
 from mnistkit.report import scales
 from mnistkit.report.book_cells import Text
 from mnistkit.report.book_floats import typst_string
@@ -60,10 +60,9 @@ def training_loop() -> str:
     return "\n\n".join(
         [
             "# The training loop",
-            "All networks of the course are trained by `fit`, in `mnistkit/train.py`, "
-            "and its step, in `mnistkit/steps.py`.",
+            "All networks of the course are trained by `fit`, in `mnistkit/train.py`. "
+            "What one step does (forward, backward, update) stands in `mnistkit/steps.py`.",
             f"```python\n{_without_docstrings(train.fit)}\n```",
-            f"```python\n{_without_docstrings(steps.make_step)}\n```",
         ]
     )
 

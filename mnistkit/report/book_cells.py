@@ -23,8 +23,8 @@ from nbformat import NotebookNode
 from mnistkit.report.book_floats import Pictures, figure, table
 
 NOT_IN_PRINT = re.compile(
-    "Try it|Play with it|Draw a digit|With a button|For lecturers|How to go on"
-    "|Run, record, sweep|A network of your own|What the reports said"
+    "Try it|Play with it|Draw a digit|Look inside|With a button|For lecturers"
+    "|How to go on|Run, record, sweep|A network of your own|What the reports said"
     r"|Report by report|Findings$|Summary$|Exercises|.*\blive$"
 )
 HAND_BUILT = re.compile("by hand|line by line")
