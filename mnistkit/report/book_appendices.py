@@ -61,7 +61,8 @@ def training_loop() -> str:
         [
             "# The training loop",
             "All networks of the course are trained by `fit`, in `mnistkit/train.py`. "
-            "What one step does (forward, backward, update) stands in `mnistkit/steps.py`.",
+            "What one step does (forward, backward, update) stands in "
+            "`mnistkit/steps.py`.",
             f"```python\n{_without_docstrings(train.fit)}\n```",
         ]
     )
