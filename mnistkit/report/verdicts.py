@@ -8,8 +8,9 @@
   the loss of the first steps to START, the loss of each epoch to LATER, and the
   accuracy to chance, which is three standard deviations of a count of the images that
   the two networks call differently.
-- "within the seeds' spread": both accuracies lie in the 95 % interval for one more run
-  of the stored runs that differ from this one only in their seed.
+- "within the seeds' spread": both accuracies lie in the interval for one more run of
+  the stored runs that differ from this one only in their seed. Where several runs are
+  judged the intervals are simultaneous: all of them together hold with 95 %.
 - "different": one of them does not, or they differ although all losses are equal, or
   the run cannot be trained.
 - "cannot be judged": fewer than two other seeds tell how much the runs spread.
@@ -43,11 +44,14 @@ def find_siblings(stored: Record, records: Sequence[Record]) -> list[Record]:
     return [record for record in others if _without_seed(record.run) == same]
 
 
-def judge(stored: Record, new: Outcome, siblings: Sequence[Record]) -> tuple[str, str]:
+def judge(
+    stored: Record, new: Outcome, siblings: Sequence[Record], runs: int = 1
+) -> tuple[str, str]:
     """Return the verdict on a new result, and a sentence that says why.
 
     `new` is a record of the same run or the error that prevented it, and `siblings` are
-    the stored records of the same run with other seeds.
+    the stored records of the same run with other seeds. `runs` is how many runs are
+    judged together.
     """
     if not isinstance(new, Record):
         cause = " ".join(f"{type(new).__name__}: {new}".split())
@@ -76,18 +80,19 @@ def judge(stored: Record, new: Outcome, siblings: Sequence[Record]) -> tuple[str
             f"and the spread of the seeds is unknown (n = {n} other seeds)."
         )
     others = [record.summary["test_accuracy"] for record in siblings]
-    low, high = interval_for_one_more(others, images)
+    level = 1 - 0.05 / runs
+    low, high = interval_for_one_more(others, images, level)
     is_inside = all(low <= accuracy <= high for accuracy in accuracies)
     return SPREAD if is_inside else DIFFERENT, (
-        f"The accuracies are {both}. The 95 % interval for one more seed is "
-        f"{percent(low)} to {percent(high)} (n = {n} other seeds)."
+        f"The accuracies are {both}. The {100 * level:.3g} % interval for one more "
+        f"seed is {percent(low)} to {percent(high)} (n = {n} other seeds)."
     )
 
 
 def interval_for_one_more(
-    accuracies: Sequence[float], images: int
+    accuracies: Sequence[float], images: int, level: float = 0.95
 ) -> tuple[float, float]:
-    """Return (low, high), 95 %, for one more run's accuracy on the same test images.
+    """Return (low, high) for one more run's accuracy on the same test images.
 
     It is Student's prediction interval of two accuracies or more. Their standard
     deviation counts as at least the binomial one of an accuracy on so many images,
@@ -96,7 +101,9 @@ def interval_for_one_more(
     n, mean = len(accuracies), float(np.mean(accuracies))
     binomial = (mean * (1 - mean) / images) ** 0.5
     deviation = max(float(np.std(accuracies, ddof=1)), binomial)
-    half_width = float(sps.t.ppf(0.975, n - 1)) * deviation * (1 + 1 / n) ** 0.5
+    half_width = (
+        float(sps.t.ppf((1 + level) / 2, n - 1)) * deviation * (1 + 1 / n) ** 0.5
+    )
     return max(0.0, mean - half_width), min(1.0, mean + half_width)
 
 

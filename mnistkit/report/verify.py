@@ -91,7 +91,8 @@ def spot_check(runs: int, seconds: float, seed: int | None = None) -> SpotCheck:
         run = stored.run
         chapter, experiment = lists.loc[run.name, ["chapter", "experiment"]]
         new = outcomes[run.name]
-        verdict, reason = judge(stored, new, find_siblings(stored, records))
+        siblings = find_siblings(stored, records)
+        verdict, reason = judge(stored, new, siblings, len(drawn))
         rows.append(
             {"run": run.name, "experiment": f"{experiment} ({chapter[:2]})"}
             | _side_by_side(stored, new)

@@ -123,11 +123,35 @@ def test_siblings_differ_in_their_seed_only():
     assert find_siblings(planted(), others) == [others[1]]
 
 
+@pytest.mark.parametrize("level", [0.95, 0.99])
 @pytest.mark.parametrize("accuracies", [[0.98, 0.95], [0.97, 0.98, 0.95, 0.99]])
-def test_the_interval_has_the_edge_where_the_t_test_decides(accuracies):
-    low, _ = interval_for_one_more(np.array(accuracies) / 2, 10**9)
+def test_the_interval_has_the_edge_where_the_t_test_decides(accuracies, level):
+    low, _ = interval_for_one_more(np.array(accuracies) / 2, 10**9, level)
     result = sps.ttest_ind([low], np.array(accuracies) / 2)
-    assert low == 0 or result.pvalue == pytest.approx(0.05)
+    assert low == 0 or result.pvalue == pytest.approx(1 - level)
+
+
+def test_of_sound_runs_judged_together_one_in_twenty_reports_is_called_different():
+    """Three runs, each beside four other seeds; judged alone, one in seven would be."""
+    accuracies = np.random.default_rng(0).normal(0.97, 0.005, (2000, 3, 5))
+    reports = [
+        [interval_for_one_more(run[1:], 10**9, 1 - 0.05 / 3) for run in report]
+        for report in accuracies
+    ]
+    inside = [
+        all(low <= run[0] <= high for run, (low, high) in zip(*pair, strict=True))
+        for pair in zip(accuracies, reports, strict=True)
+    ]
+    assert 0.035 < 1 - np.mean(inside) < 0.065
+
+
+def test_several_runs_are_judged_by_wider_intervals():
+    """40 wrong images are too many for one run alone, and not for one of three."""
+    new = planted(losses=(1.1, 0.4), wrong=40)
+    assert judge(planted(), new, SIBLINGS)[0] == DIFFERENT
+    found, reason = judge(planted(), new, SIBLINGS, runs=3)
+    assert found == SPREAD
+    assert "98.3 % interval" in reason
 
 
 def test_seeds_that_agree_by_chance_leave_the_error_of_a_count():
