@@ -67,3 +67,15 @@ function Math(math)
   local text = '#[#set math.equation(alt: "%s");%s]'
   return pandoc.RawInline("typst", text:format(source, formula:gsub("\n+$", "")))
 end
+
+-- A link to a chapter that was not executed, and so is not in the book, is its text.
+function Pandoc(doc)
+  local known = {}
+  doc:walk({ Header = function(header) known[header.identifier] = true end })
+  return doc:walk({
+    Link = function(link)
+      local id = link.target:match("^#(ch%d%d)$")
+      if id and not known[id] then return link.content end
+    end,
+  })
+end

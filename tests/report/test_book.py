@@ -244,6 +244,13 @@ def test_a_section_that_leads_to_a_widget_is_left_out(written):
     assert "Stays." in body(text) and "Goes." not in body(text)
 
 
+def test_a_link_to_a_chapter_that_is_not_in_the_book_is_its_text():
+    links = "[this](02_model_zoo.ipynb), [that](06_confusion.ipynb)"
+    made = book.to_typst(f"# 02 · Model zoo\n\nSee {links}.")
+    assert "#link(<ch02>)[this], that." in made
+    assert "ch06" not in made
+
+
 def test_no_line_ends_before_a_percent_sign(written):
     made = book.to_typst("A share of 95\n% and 5 %, *7* %, or 100 points.")
     assert "95~% and 5~%," in made and "100 points" in made
